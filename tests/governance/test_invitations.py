@@ -1,0 +1,46 @@
+"""An operator lets people in, and never becomes one who is already here."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.governance.build import ANA, BEN, World
+from tre_orchestrator.catalogue.names import PersonId
+from tre_orchestrator.errors import Refused
+from tre_orchestrator.governance.credentials import redeem_login_link
+from tre_orchestrator.governance.invitations import invite
+from tre_orchestrator.governance.passwords import set_password
+from tre_orchestrator.ledger.append import person as actor
+from tre_orchestrator.ledger.read import entries
+
+
+def invited(world: World, who: PersonId, by: PersonId = BEN) -> str:
+    with world.db.write() as session:
+        return invite(session, who, by, world.now)
+
+
+def test_an_invitation_signs_in_once_and_names_the_operator(world: World) -> None:
+    token = invited(world, ANA)
+    with world.db.write() as session:
+        assert redeem_login_link(session, token, world.now) == ANA
+    with world.db.read() as session:
+        issued = entries(session, kind="login-link.issued")[-1]
+    assert issued.actor.id == BEN
+
+
+def test_P2_nobody_is_invited_who_has_signed_in(world: World) -> None:
+    with world.db.write() as session:
+        redeem_login_link(session, invite(session, ANA, BEN, world.now), world.now)
+    with pytest.raises(Refused, match="act as them"):
+        invited(world, ANA)
+
+
+def test_P2_nobody_is_invited_who_has_a_password(world: World) -> None:
+    with world.db.write() as session:
+        set_password(session, ANA, "correct horse battery", actor(ANA), world.now)
+    with pytest.raises(Refused, match="password of their own"):
+        invited(world, ANA)
+
+
+def test_an_unused_invitation_can_be_made_again(world: World) -> None:
+    assert invited(world, ANA) != invited(world, ANA)

@@ -1,0 +1,313 @@
+"""A workspace's life in a real sandbox: start, end, lease, crashes; nothing is ever left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.workspaces.sandbox.conftest import World, wait_until
+from tests.workspaces.sandbox.kernel_client import Kernel
+from tre_orchestrator.catalogue.names import WorkspaceId
+from tre_orchestrator.errors import Invalid, Refused, TreError, Unavailable
+from tre_orchestrator.workspaces.plan import WorkspacePlan
+from tre_orchestrator.workspaces.sandbox.startup import ensure_running_with
+
+pytestmark = pytest.mark.sandbox
+
+
+def worker_pid(world: World) -> int:
+    assert world.process is not None
+    children = Path(f"/proc/{world.process.pid}/task/{world.process.pid}/children").read_text().split()
+    return int(children[0])
+
+
+def test_a_workspace_starts_answers_and_ends(world: World) -> None:
+    steps: list[tuple[str, int]] = []
+    handle = world.backend.start(world.plan(), lambda step, percent: steps.append((step, percent)))
+    assert [percent for _, percent in steps] == sorted(percent for _, percent in steps)
+    assert steps[-1][1] == 100
+    status = world.backend.poll(handle.workspace)
+    assert status.running
+    assert status.memory_bytes > 0
+    assert status.cpu_seconds > 0
+    assert [running.workspace for running in world.backend.running()] == [handle.workspace]
+    world.backend.stop(handle.workspace)
+    status = world.backend.poll(handle.workspace)
+    assert (status.running, status.reason) == (False, "It was stopped.")
+    assert not handle.socket.exists()
+    assert world.processes() == []
+    assert world.groups() == []
+    world.backend.stop(handle.workspace)
+
+
+def test_home_and_outputs_survive_a_restart(world: World) -> None:
+    plan = world.plan()
+    with Kernel(world, world.start(plan)) as kernel:
+        kernel.run("open('/outputs/kept.txt', 'w').write('kept'); open('/home/analyst/notes.txt', 'w').write('mine')")
+    world.backend.stop(WorkspaceId(plan.workspace))
+    with Kernel(world, world.start(world.next_start(plan))) as kernel:
+        assert (
+            kernel.run("print(open('/outputs/kept.txt').read(), open('/home/analyst/notes.txt').read())")
+            == "kept mine\n"
+        )
+
+
+def test_the_second_of_two_starts_at_once_is_refused(world: World) -> None:
+    plan = world.plan()
+    results: list[object] = []
+
+    def start() -> None:
+        try:
+            results.append(world.start(plan))
+        except TreError as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(type(result).__name__ for result in results) == ["Handle", "Stale"]
+    assert len(world.backend.running()) == 1
+
+
+def test_P4_a_workspace_whose_lease_lapses_is_ended(idle_world: World) -> None:
+    idle_world.options = replace(idle_world.options, lease_seconds=3.0)
+    plans = [idle_world.plan(person="ana"), idle_world.plan(person="bela")]
+    kept, lapsed = [WorkspaceId(plan.workspace) for plan in plans]
+    renewed = [kept, lapsed]
+    finished = threading.Event()
+
+    def renew() -> None:
+        while not finished.wait(0.2):
+            idle_world.backend.lease(renewed, 60.0)
+
+    idle_world.start_supervisor()
+    keeper = threading.Thread(target=renew)
+    keeper.start()
+    try:
+        for plan in plans:
+            idle_world.start(plan)
+        renewed.remove(lapsed)
+        wait_until(lambda: not idle_world.backend.poll(lapsed).running)
+        assert "lease" in (idle_world.backend.poll(lapsed).reason or "")
+        assert idle_world.backend.poll(kept).running
+    finally:
+        finished.set()
+        keeper.join()
+
+
+def test_a_killed_worker_takes_its_workspaces_along_and_is_replaced(world: World) -> None:
+    handles = [world.start(world.plan(person=person)) for person in ("ana", "bela")]
+    first = worker_pid(world)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: world.processes() == [])
+    wait_until(world.answers)
+    assert worker_pid(world) != first
+    assert world.backend.running() == ()
+    for handle in handles:
+        status = world.backend.poll(handle.workspace)
+        assert not status.running
+        assert status.reason
+        assert not handle.socket.exists()
+    wait_until(world.nothing_left)
+    world.start(world.plan(person="ana"))
+
+
+def test_a_killed_parent_takes_worker_and_workspaces_along(world: World) -> None:
+    world.start(world.plan())
+    worker = worker_pid(world)
+    assert world.process is not None
+    world.process.kill()
+    world.process.wait()
+    wait_until(lambda: not Path(f"/proc/{worker}").exists() and world.processes() == [])
+    assert world.backend.running() == ()
+    world.start_supervisor()
+    assert world.groups() == []
+    assert world.loops() == []
+    world.start(world.plan())
+
+
+def test_shutdown_ends_everything(world: World) -> None:
+    world.start(world.plan())
+    assert world.backend.shutdown() is True
+    assert world.backend.shutdown() is False
+    assert world.process is not None
+    assert world.process.wait(10) == 0
+    wait_until(world.nothing_left)
+    assert not (world.settings.run_dir / "supervisor.sock").exists()
+
+
+def test_two_supervisors_on_one_state_folder_are_one(idle_world: World) -> None:
+    log = idle_world.settings.log_dir / "supervisor.log"
+    choices: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: choices.append(ensure_running_with(idle_world.options, log).name))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        assert choices == ["root"] * 3
+        assert log.read_text().count('"supervisor.started"') == 1
+    finally:
+        assert idle_world.backend.shutdown()
+
+
+def test_a_supervisor_that_cannot_run_says_why(idle_world: World) -> None:
+    options = replace(idle_world.options, privilege="user")
+    with pytest.raises(Unavailable, match="User mode does not run as root"):
+        ensure_running_with(options, idle_world.settings.log_dir / "supervisor.log")
+
+
+def test_orders_of_other_accounts_are_not_taken(root_world: World) -> None:
+    """The state folder is closed to others already; the socket asks for the uid all the same."""
+    for folder in (root_world.settings.state_dir, root_world.settings.run_dir):
+        folder.chmod(0o755)
+    (root_world.settings.run_dir / "supervisor.sock").chmod(0o777)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setresuid(12345, 12345, 12345)
+            root_world.backend.status()
+        except TreError as error:
+            code = 0 if error.code == "supervisor-lost" or error.code == "supervisor" else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("target", ["/data/survey", "/home/analyst", "/opt/env", "/shared"])
+def test_N3_a_source_outside_its_root_is_refused(root_world: World, target: str) -> None:
+    plan = root_world.plan()
+    mounts = tuple(replace(mount, source="/etc") if mount.target == target else mount for mount in plan.mounts)
+    root_world.write_plan(replace(plan, mounts=mounts))
+    with pytest.raises(Refused):
+        root_world.start(plan)
+    assert root_world.backend.running() == ()
+
+
+def test_N3_a_link_in_place_of_a_source_is_refused(root_world: World) -> None:
+    plan = root_world.plan()
+    dataset = Path(next(mount.source for mount in plan.mounts if mount.target == "/data/survey"))
+    dataset.rename(dataset.with_name("moved"))
+    dataset.symlink_to("/etc")
+    with pytest.raises(Unavailable, match="/data/survey"):
+        root_world.start(plan)
+
+
+@pytest.mark.parametrize("name", ["data", "workspaces", "shared"])
+def test_N3_links_of_a_compromised_service_are_not_followed(root_world: World, name: str) -> None:
+    """The state folder belongs to the services; root must not be led out of it by one that was taken over."""
+    plan = root_world.plan()
+    elsewhere = Path(f"{root_world.settings.state_dir}-elsewhere")
+    (root_world.settings.state_dir / name).rename(elsewhere)
+    (root_world.settings.state_dir / name).symlink_to(elsewhere)
+    try:
+        with pytest.raises(Unavailable):
+            root_world.start(plan)
+    finally:
+        shutil.rmtree(elsewhere)
+
+
+def test_N3_root_clears_no_folder_through_a_link(root_world: World) -> None:
+    root_world.stop_supervisor()
+    elsewhere = root_world.settings.state_dir / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("x")
+    sockets = root_world.settings.run_dir / "ws"
+    sockets.rmdir()
+    sockets.symlink_to(elsewhere)
+    assert root_world.process is not None
+    root_world.process = None
+    with pytest.raises(AssertionError):
+        root_world.start_supervisor()
+    assert (elsewhere / "precious").exists()
+    sockets.unlink()
+
+
+def test_N3_a_folder_of_another_workspace_is_refused(root_world: World) -> None:
+    theirs, mine = root_world.plan(person="bela"), root_world.plan(person="ana")
+    root_world.start(theirs)
+    root_world.backend.stop(WorkspaceId(theirs.workspace))
+    folder = root_world.settings.workspaces_dir
+    (folder / mine.workspace / "home").rmdir()
+    (folder / theirs.workspace / "home").rename(folder / mine.workspace / "home")
+    with pytest.raises(Unavailable, match="belongs to uid"):
+        root_world.start(mine)
+
+
+def _spoiled(plan: WorkspacePlan, what: str) -> str:
+    text = plan.to_json()
+    return {
+        "other command": replace(plan, command=("/usr/bin/true",)).to_json(),
+        "other workspace": replace(plan, workspace="a" * 16).to_json(),
+        "not JSON": text[:-10],
+        "writable dataset": text.replace(
+            '"target": "/data/survey",\n   "writable": false', '"target": "/data/survey",\n   "writable": true'
+        ),
+    }[what]
+
+
+@pytest.mark.parametrize("what", ["other command", "other workspace", "not JSON", "writable dataset"])
+def test_a_plan_that_says_something_else_is_refused(root_world: World, what: str) -> None:
+    plan = root_world.plan()
+    spoiled = _spoiled(plan, what)
+    assert spoiled != plan.to_json()
+    (root_world.settings.workspaces_dir / plan.workspace / "plan.json").write_text(spoiled)
+    with pytest.raises(Invalid):
+        root_world.start(plan)
+    assert root_world.backend.running() == ()
+
+
+def test_a_workspace_that_cannot_start_says_why(root_world: World) -> None:
+    broken = root_world.settings.state_dir / "inside"
+    broken.mkdir()
+    (broken / "nbmain.py").write_text("raise SystemExit('the reason stands here')\n")
+    root_world.stop_supervisor()
+    root_world.options = replace(root_world.options, inside=broken)
+    root_world.start_supervisor()
+    with pytest.raises(Unavailable, match="the reason stands here"):
+        root_world.start(root_world.plan())
+    assert root_world.backend.running() == ()
+
+
+def test_without_a_supervisor_nothing_runs_and_everything_else_is_refused(idle_world: World) -> None:
+    backend = idle_world.backend
+    some = WorkspaceId("a" * 16)
+    assert backend.running() == ()
+    assert not backend.poll(some).running
+    backend.stop(some)
+    assert backend.shutdown() is False
+    with pytest.raises(Unavailable, match="tre up"):
+        backend.status()
+    with pytest.raises(Unavailable):
+        backend.lease([some], 1.0)
+
+
+def test_an_unknown_workspace_is_told_apart(root_world: World) -> None:
+    status = root_world.backend.poll(WorkspaceId("b" * 16))
+    assert not status.running
+    assert status.reason
+    with pytest.raises(Invalid):
+        root_world.backend.poll(WorkspaceId("../../etc"))
+
+
+def test_what_a_workspace_prints_does_not_reach_the_disk(root_world: World) -> None:
+    """R3: a kernel can write to its server's output; the supervisor reads it and keeps none of it."""
+    handle = root_world.start(root_world.plan())
+    canary = "canary-943-476-5919"
+    with Kernel(root_world, handle) as kernel:
+        kernel.run(f"import os\nfor _ in range(2000): os.write(1, b'{canary} ' * 100)")
+    root_world.backend.stop(handle.workspace)
+    for path in root_world.settings.log_dir.rglob("*"):
+        assert canary not in path.read_text(errors="replace")

@@ -1,0 +1,101 @@
+"""Claiming a request for work: a lease is a random token and a time, so that a dead process's work is taken over.
+
+The token fences: whoever comes back late finds another token, or another state, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy.orm import Session
+
+from tre_orchestrator.airlock.access import find_request, move, subject
+from tre_orchestrator.airlock.approval import why_not_as_approved
+from tre_orchestrator.airlock.states import LEASE, Guard, State, Who
+from tre_orchestrator.airlock.tables import RequestRow
+from tre_orchestrator.errors import Refused, TreError
+from tre_orchestrator.ledger.append import append, software
+from tre_orchestrator.ledger.database import Database
+
+_FIRST_RETRY = dt.timedelta(seconds=10)
+_LAST_RETRY = dt.timedelta(hours=1)
+DELAYED = "This takes longer than usual; it is tried again by itself."
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on one request in one state, as long as `token` is its lease."""
+
+    project: str
+    id: int
+    state: State
+    token: str
+    attempts: int
+
+
+def claim_next(db: Database, now: dt.datetime) -> Claim | None:
+    """Claim the request that has waited longest for software to move it on, or None when none is due."""
+    due = _due(now)
+    with db.read() as session:
+        if session.scalar(select(RequestRow.id).where(due).limit(1)) is None:
+            return None
+    with db.write() as session:
+        query = select(RequestRow).where(due).order_by(RequestRow.state_since, RequestRow.id).limit(1)
+        row = session.scalar(query.with_for_update(skip_locked=True))
+        return None if row is None else _claim(session, row, now)
+
+
+def held(session: Session, claim: Claim) -> RequestRow | None:
+    """The claimed request, locked; None when somebody else has it by now or it has moved on."""
+    row = find_request(session, claim.project, claim.id, lock=True)
+    return row if row.lease == claim.token and State(row.state) is claim.state else None
+
+
+def let_go(session: Session, claim: Claim) -> None:
+    """Give the claim back with nothing wrong: more is to be done, by whoever is next."""
+    row = held(session, claim)
+    if row is not None:
+        row.lease, row.lease_until, row.attempts = "", None, 0
+
+
+def failed(db: Database, claim: Claim, error: Exception, now: dt.datetime) -> None:
+    """Record that the work failed: tried again later with growing pauses, except what only people can put right."""
+    with db.write() as session:
+        row = held(session, claim)
+        if row is None:
+            return
+        again = now + min(_FIRST_RETRY * 2 ** min(claim.attempts, 10), _LAST_RETRY)
+        if claim.state is State.checking:
+            row.lease, row.lease_until, row.retry_at, row.problem = "", None, again, DELAYED
+            return
+        move(row, State.release_failed, Who.system, now)
+        row.retry_at = None if isinstance(error, Refused) else again
+        row.problem = error.sentence if isinstance(error, TreError) else DELAYED
+        code = error.code if isinstance(error, TreError) else type(error).__name__
+        append(session, "release.failed", software("airlock"), subject(row), {"code": code}, now=now)
+
+
+def _due(now: dt.datetime) -> ColumnElement[bool]:
+    free = or_(RequestRow.lease_until.is_(None), RequestRow.lease_until < now)
+    ripe = or_(RequestRow.retry_at.is_(None), RequestRow.retry_at <= now)
+    working = RequestRow.state.in_([State.checking.value, State.approved.value, State.releasing.value])
+    retried = and_(RequestRow.state == State.release_failed.value, RequestRow.retry_at.is_not(None))
+    return and_(free, ripe, or_(working, retried))
+
+
+def _claim(session: Session, row: RequestRow, now: dt.datetime) -> Claim | None:
+    state = State(row.state)
+    if state is State.release_failed:
+        refusal = why_not_as_approved(session, row, now)
+        if refusal:
+            row.retry_at, row.problem = None, refusal.sentence
+            return None
+        move(row, State.releasing, Who.system, now, frozenset({Guard.same_as_approved}))
+    elif state is State.approved:
+        move(row, State.releasing, Who.system, now)
+    row.lease, row.lease_until = secrets.token_hex(16), now + LEASE
+    row.attempts += 1
+    return Claim(row.project, row.id, State(row.state), row.lease, row.attempts)

@@ -1,0 +1,124 @@
+"""Decisions from the command line, each made through the API with your own token, under the same rules as the pages.
+
+Nothing here touches the database: a decision that somebody at the machine's console could write would be nobody's.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+
+from tre_orchestrator.cli.client import ApiClient, api
+from tre_orchestrator.cli.up import State
+from tre_orchestrator.errors import Invalid
+from tre_orchestrator.settings import load_settings
+
+console = Console(highlight=False, soft_wrap=True)
+
+Project = Annotated[str, typer.Argument(help="The project's name")]
+As = Annotated[str, typer.Option("--role", help="The role you answer in: approver or ops")]
+Digest = Annotated[str, typer.Option(help="The digest of the version you looked at (`tre decide`, or its page)")]
+Reason = Annotated[str, typer.Option(help="Why; the project's members read it")]
+
+
+def add_to(parent: typer.Typer) -> None:
+    """Add `tre decide`, `approve`, `refuse`, `grant`, `revoke` and `copies` to `tre`."""
+    for command in (decide, approve, refuse, grant, revoke, copies):
+        parent.command()(command)
+
+
+def decide(
+    project: Project,
+    person: Annotated[str | None, typer.Argument(help="Whose right; you yourself if not given")] = None,
+    state: State = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+) -> None:
+    """May this person work in this project now, and if not, every reason. Exit code 1 when not."""
+    query = f"?person={quote(person, safe='')}" if person else ""
+    answer = _api(state).get(f"/api/projects/{quote(project, safe='')}/decision{query}")
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+    else:
+        _say(answer)
+    raise typer.Exit(0 if answer["allowed"] else 1)
+
+
+def approve(project: Project, digest: Digest, role: As = "approver", state: State = None) -> None:
+    """Approve exactly the version of a project with this digest."""
+    _api(state).post(f"/api/projects/{quote(project, safe='')}/approvals", {"role": role, "digest": digest})
+    console.print(f"You approved {project} as {role}, version {digest[:12]}.")
+
+
+def refuse(project: Project, digest: Digest, reason: Reason, role: As = "approver", state: State = None) -> None:
+    """Refuse this version of a project, saying why; an earlier approval in that role is withdrawn."""
+    body = {"role": role, "digest": digest, "reason": reason}
+    _api(state).post(f"/api/projects/{quote(project, safe='')}/refusals", body)
+    console.print(f"You refused {project} as {role}, version {digest[:12]}.")
+
+
+def grant(
+    dataset: Annotated[str, typer.Argument(help="The dataset's name")],
+    version: Annotated[str, typer.Argument(help="Its version")],
+    project: Project,
+    organisation: Annotated[str, typer.Option(help="The controller you decide for")],
+    until: Annotated[str, typer.Option(help="Last day, as YYYY-MM-DD (UTC)")],
+    grace_seconds: Annotated[int, typer.Option(help="How long running workspaces may go on after its end")] = 0,
+    conditions: Annotated[str, typer.Option(help="What the project must keep to")] = "",
+    state: State = None,
+) -> None:
+    """Let a project use a dataset version until a day; replaces your organisation's live grant of it."""
+    body = {
+        "version": version,
+        "project": project,
+        "organisation": organisation,
+        "until": _day(until),
+        "grace_seconds": grace_seconds,
+        "conditions": conditions,
+    }
+    given = _api(state).post(f"/api/datasets/{quote(dataset, safe='')}/grants", body)
+    console.print(f"Granted: {project} may use {dataset} {version} until {until}. Grant {given['id']}")
+
+
+def revoke(
+    grant_id: Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id")],
+    reason: Reason,
+    state: State = None,
+) -> None:
+    """Take a grant back now: nothing new starts, running workspaces end within its grace, copies are held."""
+    _api(state).post(f"/api/grants/{quote(grant_id, safe='')}/revocation", {"reason": reason})
+    console.print(f"Revoked grant {grant_id}. No workspace can start under it any more.")
+
+
+def copies(
+    hold: Annotated[str, typer.Argument(help="The id of the held copies (on your page)")],
+    decision: Annotated[str, typer.Argument(help="delete or release-hold")],
+    state: State = None,
+) -> None:
+    """Say what becomes of copies that a project made before its right ended."""
+    _api(state).post(f"/api/copies/{quote(hold, safe='')}/decision", {"decision": decision})
+    console.print(f"Recorded: {decision}.")
+
+
+def _say(answer: dict[str, Any]) -> None:
+    if answer["allowed"]:
+        console.print(f"Allowed until {answer['until']} ({answer['ends_because']}).")
+    for refusal in answer["refusals"]:
+        console.print(f"Refused: {refusal['sentence']} \\[{refusal['code']}]")
+    console.print(f"Digest of this version: {answer['digest']}")
+
+
+def _day(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise Invalid("until", f"'{text}' is not a day. Write it as 2027-03-31.") from None
+
+
+def _api(state: Path | None) -> ApiClient:
+    return api(load_settings(state))

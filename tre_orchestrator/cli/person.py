@@ -1,0 +1,65 @@
+"""How people get in where no identity provider is set up: the first one at the console, the others by invitation."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tre_orchestrator.catalogue.models import Person, Role
+from tre_orchestrator.catalogue.names import PersonId
+from tre_orchestrator.catalogue.read import read_path
+from tre_orchestrator.cli.client import api
+from tre_orchestrator.cli.up import State
+from tre_orchestrator.errors import Invalid, Refusal, Refused
+from tre_orchestrator.governance.apply import apply
+from tre_orchestrator.governance.credentials import issue_login_link
+from tre_orchestrator.governance.load import list_people
+from tre_orchestrator.ledger.append import console as at_console
+from tre_orchestrator.ledger.database import Database
+from tre_orchestrator.settings import load_settings
+
+console = Console(highlight=False, soft_wrap=True)
+app = typer.Typer(help="Let people in.", no_args_is_help=True)
+
+
+def add_to(parent: typer.Typer) -> None:
+    """Add `tre person` to `tre`."""
+    parent.add_typer(app, name="person")
+
+
+@app.command()
+def first(
+    file: Annotated[Path, typer.Argument(help="A YAML file with one Person whose roles name ops")], state: State = None
+) -> None:
+    """Declare the first person of an empty TRE, at its console; the ledger shows it as break glass."""
+    settings = load_settings(state)
+    people = [located.obj for located in read_path(file) if isinstance(located.obj, Person)]
+    if len(people) != 1 or Role.ops not in people[0].spec.roles:
+        raise Invalid("not-one-person", f"{file} must hold exactly one Person, and their roles must name 'ops'.")
+    now = dt.datetime.now(dt.UTC)
+    actor = at_console(getpass.getuser())
+    db = Database(settings.sqlalchemy_url)
+    with db.write() as session:
+        if list_people(session):
+            sentence = "This TRE has people already. Ask one of its operators for an invitation (`tre person invite`)."
+            raise Refused([Refusal("not-empty", sentence)])
+        apply(session, people, actor, now)
+        person = PersonId(people[0].metadata.name)
+        token = None if settings.oidc else issue_login_link(session, person, now, actor=actor)
+    db.dispose()
+    if token is None:
+        console.print(f"Declared. Sign in with your identity provider: {settings.people_origin}")
+    else:
+        console.print(f"Sign in within 10 minutes, once: {settings.people_origin}/hub/login#token={token}")
+
+
+@app.command()
+def invite(person: str, state: State = None) -> None:
+    """A one-time link for a person who has never signed in (you need the role ops; the ledger shows it)."""
+    link = api(load_settings(state)).post(f"/api/people/{person}/invitation")["link"]
+    console.print(f"Give this to {person} by a way only they read; it works once, within 10 minutes: {link}")

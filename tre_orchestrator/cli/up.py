@@ -1,0 +1,230 @@
+"""`tre up`, `tre down`, `tre restart`: one machine's TRE as a whole.
+
+`tre up` prepares the state folder, starts the supervisor (which keeps people's workspaces through crashes and
+restarts), then the web, hub, gate and controller, watches them, and says how to get in. Ending it ends the workspaces,
+after a warning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import getpass
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tre_orchestrator.catalogue.names import PersonId
+from tre_orchestrator.demo.seed import seed
+from tre_orchestrator.errors import TreError
+from tre_orchestrator.governance.credentials import issue_login_link
+from tre_orchestrator.governance.load import list_people
+from tre_orchestrator.governance.secrets import create_all_secrets
+from tre_orchestrator.ledger.append import Actor
+from tre_orchestrator.ledger.append import console as at_console
+from tre_orchestrator.ledger.database import Database
+from tre_orchestrator.ledger.schema import upgrade
+from tre_orchestrator.ops import machine, privilege
+from tre_orchestrator.ops.watch import Watcher
+from tre_orchestrator.settings import Settings, load_settings, save_settings
+from tre_orchestrator.workspaces import environment, rows
+from tre_orchestrator.workspaces.ending import EndReason, end
+from tre_orchestrator.workspaces.sandbox.client import SandboxBackend
+from tre_orchestrator.workspaces.sandbox.supervisor import ensure_running
+from tre_orchestrator.workspaces.tables import WorkspaceState
+
+_STOPPED = EndReason("tre-stopped", "The TRE on this machine was stopped. Start the workspace again when it is back.")
+_WARNING_SECONDS = 5.0
+_STOP_SECONDS = 60.0
+console = Console(highlight=False, soft_wrap=True)
+
+State = Annotated[Path | None, typer.Option("--state", help="The state folder. Default: TRE_STATE_DIR, else .tre")]
+
+
+def up(
+    state: State = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Invented people, projects and data to try everything with")
+    ] = False,
+    host: Annotated[str | None, typer.Option(help="Address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on")] = None,
+) -> None:
+    """Bring this machine's TRE up and keep it up until Ctrl-C or `tre down`."""
+    given = {"listen_host": host, "listen_port": port, "demo": demo or None}
+    settings = load_settings(state, **{key: value for key, value in given.items() if value is not None})
+    settings = settings.model_copy(update={"cache_dir": settings.cache})  # the same one after root has been given up
+    machine.refuse_public_demo(settings)
+    machine.refuse_without_room(settings.state_dir)
+    machine.prepare(settings)
+    operator = at_console(getpass.getuser())
+    with machine.only_one(settings):
+        machine.refuse_taken_port(settings)
+        built = environment.build(settings, _told_progress)
+        mode = ensure_running(settings)
+        console.print(f"Workspaces run in {mode.name} mode: {mode.reason}")
+        if privilege.is_root():
+            privilege.reveal(privilege.needed_paths(settings.state_dir, built, *settings.data_roots))
+            privilege.drop()
+        _serve(settings, operator)
+
+
+def _serve(settings: Settings, operator: Actor) -> None:
+    save_settings(settings)
+    create_all_secrets(settings.keys_dir)
+    db = Database(settings.sqlalchemy_url)
+    upgrade(db)
+    if settings.demo:
+        seed(db, settings, _now(), _told_progress)
+    signals = _Signals()
+    watcher = Watcher(settings, lambda sentence: _say(f"[yellow]{sentence}[/]"))
+    try:
+        watcher.start()
+        _say_ready(db, settings, operator)
+        while not signals.end:
+            if signals.take_restart():
+                _say("Restarting; workspaces keep running.")
+                watcher.restart()
+                _say(f"Ready again: {settings.people_origin}")
+            watcher.tick()
+            time.sleep(0.1)
+    finally:
+        _end(db, settings, watcher, signals)
+        db.dispose()
+
+
+class _Signals:
+    """Ctrl-C and a closed terminal ask to end, a second one and SIGTERM ask for it at once, SIGUSR1 to restart."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self._restart = False
+        signal.signal(signal.SIGINT, self._on_end)
+        signal.signal(signal.SIGTERM, self._on_end_now)
+        signal.signal(signal.SIGHUP, self._on_end)
+        signal.signal(signal.SIGUSR1, self._on_restart)
+
+    def take_restart(self) -> bool:
+        """Whether a restart was asked for since the last call."""
+        asked, self._restart = self._restart, False
+        return asked
+
+    def _on_end(self, _number: int, _frame: FrameType | None) -> None:
+        self.end += 1
+
+    def _on_end_now(self, _number: int, _frame: FrameType | None) -> None:
+        self.end += 2
+
+    def _on_restart(self, _number: int, _frame: FrameType | None) -> None:
+        self._restart = True
+
+
+def _end(db: Database, settings: Settings, watcher: Watcher, signals: _Signals) -> None:
+    """End workspaces (their ends are recorded), then the processes, then the supervisor: nothing stays behind."""
+    backend = SandboxBackend(settings)
+    with db.read() as session:
+        running = rows.in_state(session, WorkspaceState.starting, WorkspaceState.running, WorkspaceState.ending)
+    if running and signals.end < 2:
+        _say(
+            f"[yellow]{len(running)} workspaces are running and will be ended in {_WARNING_SECONDS:g} s: what is not "
+            "saved is lost, home folders and outputs stay. Ctrl-C again ends them now.[/]"
+        )
+        deadline = time.monotonic() + _WARNING_SECONDS
+        while signals.end < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+    watcher.stop()
+    for workspace in running:
+        end(db, settings, backend, workspace.id, _STOPPED, _now())
+    backend.shutdown()
+    _say("Stopped. `tre up` picks up where it was.")
+
+
+def down(
+    state: State = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask when workspaces are running")] = False,
+) -> None:
+    """End this machine's TRE with its workspaces; asks first when any are running."""
+    settings = load_settings(state)
+    process = machine.running_process(settings)
+    backend = SandboxBackend(settings)
+    running = backend.running()
+    if running and not yes:
+        typer.confirm(f"{len(running)} workspaces are running. End them? What is not saved is lost", abort=True)
+    if process is None:
+        if backend.shutdown():
+            console.print("No `tre up` was running; the supervisor it left behind has been ended with its workspaces.")
+        else:
+            console.print("Nothing runs here.")
+        return
+    os.kill(process, signal.SIGTERM)
+    _wait_until(lambda: machine.running_process(settings) is None, "not-stopped", f"Process {process} has not ended")
+    console.print("Stopped.")
+
+
+def restart(state: State = None) -> None:
+    """Restart hub, web, gate and controller; workspaces keep running."""
+    settings = load_settings(state)
+    process = machine.running_process(settings)
+    if process is None:
+        raise TreError("not-up", "No TRE runs on this state folder. Start one with `tre up`.")
+    os.kill(process, signal.SIGUSR1)
+    console.print("Restart asked for; `tre status` shows when every process answers again.")
+
+
+def _say_ready(db: Database, settings: Settings, operator: Actor) -> None:
+    console.print(f"\n[bold green]Ready:[/] {settings.people_origin}")
+    if not settings.demo:
+        console.print(
+            "The first person gets in so: describe yourself in a YAML file (`tre schema Person` shows its form), with "
+            "the role ops, and run `tre person first FILE` here: it prints a one-time link."
+        )
+        return
+    console.print("One-time links, valid for 10 minutes, each for one sign-in (`tre demo links` prints fresh ones):")
+    say_links(db, settings, operator)
+    console.print(
+        "\nTry first: open the link of Ana Silva, start the workspace of a project, read a dataset, write a table to "
+        "/outputs, and ask for its release. Then sign in as the two checkers and vote.\n"
+        "Ctrl-C ends everything."
+    )
+
+
+def say_links(db: Database, settings: Settings, operator: Actor) -> None:
+    """Print one fresh sign-in link for every person."""
+    with db.write() as session:
+        people = list_people(session)
+        links = [
+            (person, issue_login_link(session, PersonId(person.metadata.name), _now(), actor=operator))
+            for person in people
+        ]
+    width = max((len(person.spec.full_name) for person, _ in links), default=0)
+    for person, token in links:
+        what = ", ".join([*person.spec.roles, *(f"controller for {name}" for name in person.spec.controller_of)])
+        console.print(f"  {person.spec.full_name:<{width}}  {settings.people_origin}/hub/login#token={token}  ({what})")
+
+
+def _wait_until(done: Callable[[], bool], code: str, what: str) -> None:
+    deadline = time.monotonic() + _STOP_SECONDS
+    while not done():
+        if time.monotonic() > deadline:
+            raise TreError(code, f"{what} within {_STOP_SECONDS:g} s. See its terminal and the folder log/.")
+        time.sleep(0.1)
+
+
+def _say(sentence: str) -> None:
+    """Tell the terminal; one that has been closed must not end the TRE half way."""
+    with contextlib.suppress(OSError):
+        console.print(sentence)
+
+
+def _told_progress(step: str, percent: int) -> None:
+    console.print(f"  {percent:3d} %  {step}")
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

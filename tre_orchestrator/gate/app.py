@@ -1,0 +1,188 @@
+"""The gate as a whole: one server on TCP, the only one of this TRE, and one for health and metrics on a unix socket.
+
+A request whose shape is odd (two hosts, two lengths, an old protocol, a strange target) is refused before anything
+else looks at it, and its connection ends: what two readers could read differently reaches neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import AsyncIterator
+
+import structlog
+from aiohttp import web
+
+from tre_orchestrator.errors import Refusal, Refused, TreError, Unavailable
+from tre_orchestrator.gate import pages
+from tre_orchestrator.gate.admin import admin_app
+from tre_orchestrator.gate.core import Clock, Core
+from tre_orchestrator.gate.headers import SERVER, people_headers
+from tre_orchestrator.gate.hosts import WorkspaceHost, hosts_of
+from tre_orchestrator.gate.people import PeopleSide
+from tre_orchestrator.gate.target import parse
+from tre_orchestrator.gate.workspace import WorkspaceSide
+from tre_orchestrator.ledger.database import Database
+from tre_orchestrator.settings import Settings
+
+log = structlog.get_logger()
+FLUSH_SECONDS = 1.0
+KEEPALIVE_SECONDS = 75.0
+COOKIES_LIMIT = 1_048_576
+"""Longest header taken, in bytes. A hostile workspace's page may set 180 cookies of 4 KiB for the people's host, which
+are ignored there; refusing them would lock the person out."""
+_SHUTDOWN_SECONDS = 2.0
+
+
+class Gate:
+    """Takes every request that reaches the TRE."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self._hosts = hosts_of(core.settings)
+        self._people = PeopleSide(core)
+        self._workspaces = WorkspaceSide(core)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        target = parse(request.raw_path)
+        refusal = why_odd_request(request)
+        if refusal is None and isinstance(target, Refusal):
+            refusal = target
+        if refusal is not None or isinstance(target, Refusal):
+            return self._odd(refusal or Refusal("odd-request", "This request was refused."), 400)
+        host = self._hosts.named(request.headers["Host"])
+        if host is None:
+            return self._odd(Refusal("other-host", "There is no such site here. Check the address."), 421)
+        if isinstance(host, WorkspaceHost):
+            return await self._workspaces.handle(request, host.workspace, target)
+        return await self._people.handle(request, target)
+
+    def _odd(self, refusal: Refusal, status: int) -> web.StreamResponse:
+        self.core.metrics.refused.labels("none", refusal.code).inc()
+        error = Refused([refusal])
+        error.status = status
+        answer = pages.problem(error)
+        answer.headers["Server"] = SERVER
+        answer.force_close()
+        return answer
+
+    async def keep_books(self) -> None:
+        """Each second: write what was metered, and close connections to workspaces nobody may reach any more."""
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            try:
+                await self.core.store.flush()
+            except TreError as error:
+                log.warning("gate.meter-unwritten", code=error.code)
+            await self.core.pools.keep({right.socket for right in self.core.rights.in_use()})
+
+    async def close(self) -> None:
+        """Write what was counted and let everything go."""
+        try:
+            await self.core.store.flush(at_end=True)
+        except TreError as error:
+            log.warning("gate.meter-unwritten", code=error.code)
+        await self._people.close()
+        await self.core.pools.close()
+        self.core.store.close()
+
+
+def why_odd_request(request: web.BaseRequest) -> Refusal | None:
+    """Why this request's shape is refused, or None (RFC 9112, 3.2 and 6.1)."""
+    headers = request.headers
+    odd = (
+        request.version != (1, 1)
+        or len(headers.getall("Host", [])) != 1
+        or len(headers.getall("Content-Length", [])) > 1
+        or ("Transfer-Encoding" in headers and "Content-Length" in headers)
+        or headers.getall("Transfer-Encoding", ["chunked"]) != ["chunked"]
+        or request.method in ("CONNECT", "TRACE", "TRACK")
+        or "Expect" in headers
+    )
+    return Refusal("odd-request", "This request was refused: its form is not one that browsers send.") if odd else None
+
+
+class _Connection(web.RequestHandler):
+    """One connection. A request that cannot even be read is refused without repeating any of it (R3)."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what could not be read or handled."""
+        if status < 500:
+            log.warning("gate.unreadable", error=type(exc).__name__)
+        else:
+            log.error("gate.failed", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError
+        if status < 500:
+            error = TreError("odd-request", "This request was refused: it cannot be read.", status=status)
+        else:
+            error = TreError("gate-failed", "The gate failed on this request. Try again.", status=status)
+        answer = pages.problem(error)
+        for name, value in people_headers(https=False):
+            answer.headers[name] = value
+        answer.force_close()
+        return answer
+
+
+class _Server(web.Server):
+    """Takes connections."""
+
+    def __call__(self) -> _Connection:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, db: Database, clock: Clock) -> AsyncIterator[Gate]:
+    """The gate, listening, until the context ends. Raises `Unavailable` when it cannot listen."""
+    core = Core(settings, db, clock)
+    gate = Gate(core)
+    server = _Server(
+        gate.handle,
+        access_log=None,
+        max_field_size=COOKIES_LIMIT,
+        handler_cancellation=True,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        auto_decompress=False,
+    )
+    runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS)
+    admin = web.AppRunner(admin_app(core), access_log=None, handle_signals=False)
+    tasks = []
+    try:
+        await asyncio.to_thread(core.files)
+        await runner.setup()
+        await admin.setup()
+        socket = settings.run_dir / "gate.sock"
+        socket.unlink(missing_ok=True)
+        await web.UnixSite(admin, str(socket)).start()
+        socket.chmod(0o600)
+        await _listen(runner, settings)
+        tasks = [asyncio.create_task(core.rights.watch()), asyncio.create_task(gate.keep_books())]
+        log.info("gate.ready", address=f"{settings.listen_host}:{settings.listen_port}")
+        yield gate
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await runner.cleanup()
+        await admin.cleanup()
+        await gate.close()
+
+
+async def _listen(runner: web.ServerRunner, settings: Settings) -> None:
+    where = f"{settings.listen_host}:{settings.listen_port}"
+    try:
+        await web.TCPSite(runner, settings.listen_host, settings.listen_port, backlog=512).start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            sentence = f"Something else listens on {where} already. End it, or give another port with --port."
+        else:
+            sentence = f"Cannot listen on {where}: {error.strerror}. Give another address or port."
+        raise Unavailable("cannot-listen", sentence) from error

@@ -1,0 +1,289 @@
+"""A dataset version is a folder by reference plus a manifest: which files, how long, which SHA-256 (D1).
+
+Once recorded a version never changes: other content is another version. A start compares inode, size and times of
+every file with what was hashed, so a file that was touched since then is not mounted until it has been hashed again.
+Recording a manifest is a fact about the machine, not a decision: it gives nobody access.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+
+from tre_orchestrator.catalogue.canonical import sha256_of
+from tre_orchestrator.catalogue.names import DatasetName, Sha256
+from tre_orchestrator.errors import NotFound, Refusal, Refused, refuse_if
+from tre_orchestrator.governance.load import load_dataset, lock_dataset
+from tre_orchestrator.governance.readable import why_not_readable
+from tre_orchestrator.governance.tables import ManifestFileRow, ManifestRow
+from tre_orchestrator.governance.walk import Found, HashedFile, Marks, hash_file, marks_of, opened_folder, walk
+from tre_orchestrator.ledger.append import Actor, append
+from tre_orchestrator.ledger.canonical import Json
+from tre_orchestrator.ledger.database import Database
+from tre_orchestrator.settings import Settings
+
+Progress = Callable[[str, int], None]
+"""Told the path being hashed and the percentage of bytes done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What was recorded for a version."""
+
+    dataset: DatasetName
+    version: str
+    folder: str
+    digest: Sha256
+    files: int
+    bytes: int
+    hashed_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The result of hashing a version again; `problems` are sentences, empty when every file is as recorded."""
+
+    manifest: Manifest
+    problems: tuple[str, ...]
+
+
+def manifest_digest(files: list[HashedFile]) -> Sha256:
+    """SHA-256 of the RFC 8785 list of {path, size, sha256}, sorted by path: what a grant binds to."""
+    listed = [{"path": file.marks.path, "size": file.marks.size, "sha256": file.sha256} for file in files]
+    return sha256_of(sorted(listed, key=lambda file: str(file["path"])))
+
+
+def add_version(
+    db: Database,
+    settings: Settings,
+    dataset: DatasetName,
+    version: str,
+    actor: Actor,
+    now: dt.datetime,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Hash the declared folder of a version and record its manifest.
+
+    Reads every byte before it takes the database's write lock. Recording the same content again renews the marks
+    (after a restore, a `chmod`). Raises `Refused` for links, files a workspace could not read, a folder outside the
+    data roots, and for content that differs from what was recorded.
+    """
+    with db.read() as session:
+        declared = declared_folder(session, dataset, version)
+    files = scan(settings, declared, progress)
+    with db.write() as session:
+        if declared_folder(session, dataset, version) != declared:
+            raise Refused(
+                [Refusal("dataset-moved", f"The folder of '{dataset}' {version} changed meanwhile. Try again.")]
+            )
+        return record_version(session, dataset, version, declared, files, actor, now)
+
+
+def verify_version(
+    db: Database,
+    settings: Settings,
+    dataset: DatasetName,
+    version: str,
+    actor: Actor,
+    now: dt.datetime,
+    progress: Progress | None = None,
+) -> Verified:
+    """Hash every file again and compare with the manifest; the result goes to the ledger. Content that is unchanged
+    gets its marks renewed, so that starts work again. Raises `NotFound` when no manifest is recorded."""
+    with db.read() as session:
+        recorded = load_manifest(session, dataset, version)
+        known = {row.path: (row.size, row.sha256) for row in _file_rows(session, dataset, version)}
+    files = scan(settings, recorded.folder, progress)
+    found = {file.marks.path: (file.marks.size, str(file.sha256)) for file in files}
+    problems = _differences(known, found)
+    with db.write() as session:
+        if not problems:
+            _renew_marks(session, dataset, version, files)
+        facts: dict[str, Json] = {
+            "version": version,
+            "manifest": recorded.digest,
+            "ok": not problems,
+            "problems": len(problems),
+        }
+        append(session, "dataset.verified", actor, f"dataset/{dataset}", facts, now=now)
+    return Verified(recorded, problems)
+
+
+def why_not_mountable(session: Session, settings: Settings, dataset: DatasetName, version: str) -> Refusal | None:
+    """Why this version's files are not those that were hashed, or None. Compares marks only: fast."""
+    row = session.get(ManifestRow, (dataset, version))
+    if row is None:
+        return Refusal("dataset-not-added", f"Dataset '{dataset}' {version} has not been hashed yet. Ask ops.")
+    known = {file.path: _marks_of_row(file) for file in _file_rows(session, dataset, version)}
+    try:
+        root, folder = place_of(settings, row.folder)
+        with opened_folder(root, folder) as opened:
+            present = {f.path: marks_of(f.path, f.status) for f in walk(opened, str(folder)) if not f.is_folder}
+    except Refused as error:
+        return Refusal("dataset-touched", f"Dataset '{dataset}' {version} cannot be mounted. {error.sentence}")
+    except OSError as error:
+        reason = error.strerror or "it changes while it is read"
+        return Refusal("dataset-touched", f"Dataset '{dataset}' {version} cannot be mounted: {reason}.")
+    if present == known:
+        return None
+    touched = sorted(path for path in known.keys() | present.keys() if known.get(path) != present.get(path))
+    return Refusal(
+        "dataset-touched",
+        f"{len(touched)} of the files of '{dataset}' {version} changed since they were hashed (first: {touched[0]}). "
+        f"Ops must find out why, then run `tre dataset verify {dataset} {version}`.",
+    )
+
+
+def scan(settings: Settings, folder: str, progress: Progress | None = None) -> list[HashedFile]:
+    """Hash every file below a folder of the data roots, checking that workspaces will be able to read it."""
+    root, absolute = place_of(settings, folder)
+    with opened_folder(root, absolute) as opened:
+        refuse_if(why_not_readable(settings, root, absolute, opened))
+        total = sum(found.status.st_size for found in walk(opened, str(absolute)) if not found.is_folder)
+        files: list[HashedFile] = []
+        done = 0
+        for found in walk(opened, str(absolute)):
+            if not found.is_folder:
+                files.append(hash_file(found, str(absolute), _told(progress, found, done, total)))
+                done += found.status.st_size
+    if not files:
+        raise Refused([Refusal("dataset-empty", f"{absolute} holds no files. Put the data there first.")])
+    return files
+
+
+def place_of(settings: Settings, folder: str) -> tuple[Path, Path]:
+    """The data root a folder lies below, and its absolute path; raises `Refused` when it lies below none."""
+    absolute = Path(os.path.normpath(settings.state_dir / folder))
+    for root in settings.all_data_roots:
+        if absolute != root and absolute.is_relative_to(root):
+            return root, absolute
+    roots = ", ".join(str(root) for root in settings.all_data_roots)
+    sentence = f"{absolute} does not lie below a data root ({roots}). Move it, or have ops add a root in settings.yaml."
+    raise Refused([Refusal("outside-data-roots", sentence)])
+
+
+def declared_folder(session: Session, dataset: DatasetName, version: str) -> str:
+    """The folder that the catalogue declares for a version; raises `NotFound`."""
+    declared = {one.version: one.folder for one in load_dataset(session, dataset).spec.versions}
+    if version not in declared:
+        raise NotFound("version-unknown", f"The catalogue has no version {version} of '{dataset}'. Apply it first.")
+    return declared[version]
+
+
+def load_manifest(session: Session, dataset: DatasetName, version: str) -> Manifest:
+    """The recorded manifest of a version; raises `NotFound`."""
+    row = session.get(ManifestRow, (dataset, version))
+    if row is None:
+        raise NotFound("dataset-not-added", f"'{dataset}' {version} has not been hashed yet: run `tre dataset add`.")
+    return _view(row)
+
+
+def manifests_of(session: Session, dataset: DatasetName) -> list[Manifest]:
+    """The recorded manifests of a dataset, by version."""
+    rows = session.scalars(select(ManifestRow).where(ManifestRow.dataset == dataset).order_by(ManifestRow.version))
+    return [_view(row) for row in rows]
+
+
+def record_version(
+    session: Session,
+    dataset: DatasetName,
+    version: str,
+    folder: str,
+    files: list[HashedFile],
+    actor: Actor,
+    now: dt.datetime,
+) -> Manifest:
+    """Record freshly hashed files of a declared version's folder. Raises `Refused` for other content than before."""
+    lock_dataset(session, dataset)
+    digest = manifest_digest(files)
+    row = session.get(ManifestRow, (dataset, version))
+    if row is not None and row.digest != digest:
+        sentence = f"'{dataset}' {version} was recorded with other content. A version never changes: declare a new one."
+        raise Refused([Refusal("version-immutable", sentence)])
+    fresh = row is None
+    if row is None:
+        row = ManifestRow(
+            dataset=dataset,
+            version=version,
+            folder=folder,
+            digest=digest,
+            files=len(files),
+            bytes=sum(file.marks.size for file in files),
+            hashed_at=now,
+        )
+        session.add(row)
+    else:
+        row.hashed_at = now
+    session.flush()
+    _renew_marks(session, dataset, version, files)
+    facts: dict[str, Json] = {"version": version, "manifest": digest, "files": row.files, "bytes": row.bytes}
+    append(session, "dataset.added" if fresh else "dataset.rehashed", actor, f"dataset/{dataset}", facts, now=now)
+    return _view(row)
+
+
+def _renew_marks(session: Session, dataset: DatasetName, version: str, files: list[HashedFile]) -> None:
+    mine = (ManifestFileRow.dataset == dataset, ManifestFileRow.version == version)
+    session.execute(delete(ManifestFileRow).where(*mine))
+    session.execute(
+        insert(ManifestFileRow),
+        [
+            {
+                "dataset": dataset,
+                "version": version,
+                "path": file.marks.path,
+                "size": file.marks.size,
+                "sha256": file.sha256,
+                "inode": str(file.marks.inode),
+                "mtime_ns": file.marks.mtime_ns,
+                "ctime_ns": file.marks.ctime_ns,
+            }
+            for file in files
+        ],
+    )
+
+
+def _file_rows(session: Session, dataset: DatasetName, version: str) -> list[ManifestFileRow]:
+    query = select(ManifestFileRow).where(ManifestFileRow.dataset == dataset, ManifestFileRow.version == version)
+    return list(session.scalars(query))
+
+
+def _marks_of_row(row: ManifestFileRow) -> Marks:
+    return Marks(row.path, row.size, int(row.inode), row.mtime_ns, row.ctime_ns)
+
+
+def _differences(known: dict[str, tuple[int, str]], found: dict[str, tuple[int, str]]) -> tuple[str, ...]:
+    problems = []
+    for path in sorted(known.keys() | found.keys()):
+        if path not in found:
+            problems.append(f"{path} is missing.")
+        elif path not in known:
+            problems.append(f"{path} is not in the manifest.")
+        elif known[path] != found[path]:
+            problems.append(f"{path} has other content than was hashed.")
+    return tuple(problems)
+
+
+def _told(progress: Progress | None, found: Found, before: int, total: int) -> Callable[[int], None]:
+    def told(done: int) -> None:
+        if progress is not None:
+            progress(found.path, 100 * (before + done) // total if total else 100)
+
+    return told
+
+
+def _view(row: ManifestRow) -> Manifest:
+    return Manifest(
+        dataset=DatasetName(row.dataset),
+        version=row.version,
+        folder=row.folder,
+        digest=Sha256(row.digest),
+        files=row.files,
+        bytes=row.bytes,
+        hashed_at=row.hashed_at,
+    )

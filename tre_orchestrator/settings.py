@@ -1,0 +1,191 @@
+"""One typed settings object. No other module reads the environment.
+
+Order: `TRE_*` environment variables, then `<state>/settings.yaml`, then the defaults below. An unknown key in either
+stops the process: a misspelt control must not be a missing one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tre_orchestrator.errors import Invalid
+
+PREFIX = "TRE_"
+_SOCKET_PATH_ROOM = 60
+"""Bytes kept free for a socket's file name: Linux allows 107 in all (unix(7))."""
+
+
+class Settings(BaseModel):
+    """Everything that can be set. Paths are absolute after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state_dir: Path = Field(
+        default=Path(".tre"), description="State folder; set by --state or the environment, never in settings.yaml"
+    )
+    database_url: str = Field(default="", description="SQLAlchemy URL; empty: SQLite in the state folder")
+    site: str = Field(default="tre.localhost", description="People's host name; workspaces are below lab.<site>")
+    listen_host: str = Field(default="127.0.0.1", description="Address of the front door")
+    listen_port: int = Field(default=8000, ge=0, le=65535, description="Port of the front door")
+    scheme: str = Field(
+        default="http", pattern="^https?$", description="How browsers come here; https means TLS ends before the gate"
+    )
+    demo: bool = Field(default=False, description="Invented people, projects and data; listens on loopback only")
+    data_roots: tuple[Path, ...] = Field(
+        default=(), description="Folders that dataset versions may lie below; the state folder's data/ always is one"
+    )
+    environment_dir: Path | None = Field(
+        default=None, description="The workspace environment; none: built into the cache"
+    )
+    software_dir: Path | None = Field(
+        default=None, description="A read-only shelf of packages, seen as /software; none: no shelf"
+    )
+    cache_dir: Path | None = Field(
+        default=None,
+        description="Where the environment is built; none: /var/cache/tre-orchestrator as root, else ~/.cache",
+    )
+    privilege: str = Field(
+        default="auto",
+        pattern="^(auto|user|root|root-no-userns)$",
+        description="Privilege mode of workspaces; auto: the best that works here",
+    )
+    lease_seconds: float = Field(
+        default=60.0, gt=0, description="A workspace or a right that nobody could confirm for this long ends"
+    )
+    right_interval_seconds: float = Field(
+        default=1.0, gt=0, le=2.0, description="How often every right in use is decided again"
+    )
+    log_level: str = Field(default="info", description="debug, info, warning or error")
+    oidc: dict[str, str] | None = Field(
+        default=None, description="oauthenticator's GenericOAuthenticator settings; none: one-time links and passwords"
+    )
+    mfa_claim: str = Field(
+        default="amr=mfa", description="claim=value in the identity provider's answer that proves a second factor"
+    )
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database: what was set, else SQLite in the state folder."""
+        return self.database_url or f"sqlite:///{self.state_dir / 'tre.sqlite'}"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Keys and secrets, readable by their owner only."""
+        return self.state_dir / "keys"
+
+    @property
+    def log_dir(self) -> Path:
+        """One log file for each process."""
+        return self.state_dir / "log"
+
+    @property
+    def workspaces_dir(self) -> Path:
+        """A folder for each workspace: home, outputs, imports, outcomes."""
+        return self.state_dir / "workspaces"
+
+    @property
+    def shared_dir(self) -> Path:
+        """Per-project folders that all members' workspaces share."""
+        return self.state_dir / "shared"
+
+    @property
+    def store_dir(self) -> Path:
+        """The airlock's encrypted, content-addressed store."""
+        return self.state_dir / "store"
+
+    @property
+    def all_data_roots(self) -> tuple[Path, ...]:
+        """The folders that dataset versions may lie below."""
+        return (self.state_dir / "data", *self.data_roots)
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets and pid files. Outside the state folder when its path is too long for a socket address."""
+        inside = self.state_dir / "run"
+        if len(os.fsencode(inside)) + _SOCKET_PATH_ROOM <= 107:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.state_dir)).hexdigest()[:12]
+        return Path("/tmp") / f"tre-{digest}"
+
+    @property
+    def cache(self) -> Path:
+        """Long builds, by the hash of their pins; a folder that other users can reach when root builds."""
+        if self.cache_dir:
+            return self.cache_dir
+        if os.geteuid() == 0:
+            return Path("/var/cache/tre-orchestrator")
+        return Path.home() / ".cache" / "tre-orchestrator"
+
+    @property
+    def port_suffix(self) -> str:
+        """`:port` as it stands in addresses; empty for the scheme's own port."""
+        default = 443 if self.scheme == "https" else 80
+        return "" if self.listen_port == default else f":{self.listen_port}"
+
+    @property
+    def people_origin(self) -> str:
+        """The address of people's pages, without a slash at the end."""
+        return f"{self.scheme}://{self.site}{self.port_suffix}"
+
+    def workspace_host(self, workspace_id: str) -> str:
+        """The host name that only this workspace answers to, without the port."""
+        return f"{workspace_id}.lab.{self.site}"
+
+    def workspace_origin(self, workspace_id: str) -> str:
+        """The address of one workspace, without a slash at the end."""
+        return f"{self.scheme}://{self.workspace_host(workspace_id)}{self.port_suffix}"
+
+
+def load_settings(state_dir: Path | None = None, **overrides: Any) -> Settings:
+    """Read settings for the TRE whose state lies in `state_dir` (else `TRE_STATE_DIR`, else `.tre`).
+
+    Raises `Invalid` naming the key, where it was read from and what is wrong with it.
+    """
+    environment = {key[len(PREFIX) :].lower(): value for key, value in os.environ.items() if key.startswith(PREFIX)}
+    folder = (state_dir or Path(environment.get("state_dir", ".tre"))).absolute()
+    stored = _read_file(folder / "settings.yaml")
+    values: dict[str, Any] = {**stored, **_parsed(environment), **overrides, "state_dir": folder}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        origin = f"the environment ({PREFIX}{key.upper()})" if key in environment else str(folder / "settings.yaml")
+        raise Invalid(
+            "settings", f"Setting '{key}' from {origin}: {first['msg']}. Correct it and start again."
+        ) from error
+
+
+def save_settings(settings: Settings) -> None:
+    """Keep the settings beside the state, so that later commands on the same folder agree with the running TRE."""
+    data = settings.model_dump(mode="json", exclude_unset=True, exclude={"state_dir"})
+    path = settings.state_dir / "settings.yaml"
+    fresh = path.with_suffix(".new")
+    fresh.write_text(yaml.safe_dump(data, sort_keys=True), encoding="utf-8")
+    fresh.replace(path)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    try:
+        data = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise Invalid("settings", f"{path} is not YAML: {error}. Correct it or remove it.") from error
+    if not isinstance(data, dict):
+        raise Invalid("settings", f"{path} must hold keys and values.")
+    return data
+
+
+def _parsed(environment: dict[str, str]) -> dict[str, Any]:
+    """Values of the environment as YAML scalars or lists, so `true`, `8001` and `[/srv/a]` mean what they say."""
+    textual = {"site", "scheme", "privilege", "log_level", "database_url", "listen_host", "mfa_claim"}
+    return {key: value if key in textual else yaml.safe_load(value) for key, value in environment.items()}

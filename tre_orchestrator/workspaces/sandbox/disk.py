@@ -1,0 +1,121 @@
+"""A hard cap on a workspace's home and outputs: an ext4 image of its size, mounted by a loop device (root mode).
+
+The image belongs to root and is mounted only in the mount namespace of the one process that uses it, so the kernel
+unmounts it and frees the device when that process ends, however it ends. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+from tre_orchestrator.errors import Refusal, Unavailable
+from tre_orchestrator.workspaces.sandbox import kernel
+
+IMAGE = "disk.img"
+MIB = 1024 * 1024
+SMALLEST_MIB = 16
+
+
+def why_no_disk_cap(scratch: Path) -> Refusal | None:
+    """Why images cannot be mounted on this machine, or None. Tries it in a process and namespace of its own."""
+    if os.geteuid() != 0:
+        return Refusal("disk-cap", "A hard disk limit needs root; workspaces share the disk's free space.")
+    if shutil.which("mkfs.ext4") is None:
+        return Refusal("disk-cap", "mkfs.ext4 is not installed (apt install e2fsprogs): no hard disk limit.")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            _try_image(scratch)
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    if os.waitstatus_to_exitcode(status) == 0:
+        return None
+    return Refusal("disk-cap", "This machine mounts no loop device: no hard disk limit for workspaces.")
+
+
+def has_image(folder: int) -> bool:
+    """Whether the workspace's folder (a descriptor) holds an image that only root can have made."""
+    try:
+        status = os.stat(IMAGE, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    _check_image(status)
+    return True
+
+
+def make_image(folder: int, mib: int) -> None:
+    """Make a sparse image of `mib` MiB, complete or not at all."""
+    draft = f"{IMAGE}.{secrets.token_hex(6)}"
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    image = os.open(draft, flags, 0o600, dir_fd=folder)
+    try:
+        os.ftruncate(image, max(mib, SMALLEST_MIB) * MIB)
+        words = ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "root_owner=0:0,nodiscard", f"/proc/self/fd/{image}"]
+        made = subprocess.run(words, pass_fds=[image], capture_output=True, text=True, timeout=120, check=False)
+        if made.returncode != 0:
+            raise Unavailable("disk-image", f"The workspace's disk could not be made: {made.stderr.strip()[-200:]}")
+        os.rename(draft, IMAGE, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(draft, dir_fd=folder)
+        raise
+    finally:
+        os.close(image)
+
+
+def mount_image(folder: int, target: str, mib: int = 0) -> None:
+    """Mount the workspace's image at `target`, grown to `mib` MiB if it is smaller. Call in a namespace of your own."""
+    image = os.open(IMAGE, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        status = os.fstat(image)
+        _check_image(status)
+        if mib * MIB > status.st_size:
+            _grow(image, mib)
+        device, path = kernel.attach_loop(image)
+        try:
+            kernel.mount(path, target, "ext4", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOATIME)
+        finally:
+            os.close(device)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Unavailable(
+            "disk-image",
+            f"The workspace's disk cannot be mounted ({error}). Ask the people who run this TRE to check {IMAGE} "
+            "with e2fsck.",
+        ) from error
+    finally:
+        os.close(image)
+
+
+def _grow(image: int, mib: int) -> None:
+    """Before mounting: a mounted file system grows only for CAP_SYS_RESOURCE, which root lacks in many containers."""
+    os.ftruncate(image, mib * MIB)
+    path = f"/proc/self/fd/{image}"
+    for words, accepted in ((["e2fsck", "-f", "-p", path], (0, 1)), (["resize2fs", path], (0,))):
+        done = subprocess.run(words, pass_fds=[image], capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode not in accepted:
+            raise OSError(f"{words[0]}: {(done.stderr or done.stdout).strip()[-200:]}")
+
+
+def _check_image(status: os.stat_result) -> None:
+    is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == 0 and status.st_nlink == 1
+    if not is_ours or status.st_mode & 0o077:
+        raise Unavailable("disk-image", f"{IMAGE} is not the file made for this workspace. It was not mounted.")
+
+
+def _try_image(scratch: Path) -> None:
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    try:
+        make_image(folder, SMALLEST_MIB)
+        mount_image(folder, "/mnt")
+    finally:
+        os.unlink(IMAGE, dir_fd=folder)

@@ -1,0 +1,114 @@
+"""`python -m tre_orchestrator.workspaces.sandbox.supervisor`: the process that people's workspaces live under.
+
+A small parent forks the worker again, with growing pauses, when it dies; workspaces die with the worker, and a new one
+clears away what is left. A lock file makes a second start on the same state folder end at once, quietly. In root mode
+this is the only process of a TRE that stays root. Standard library only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+from tre_orchestrator.errors import TreError
+from tre_orchestrator.workspaces.sandbox import kernel
+from tre_orchestrator.workspaces.sandbox.arguments import arguments
+from tre_orchestrator.workspaces.sandbox.journal import note
+from tre_orchestrator.workspaces.sandbox.launcher import Build
+from tre_orchestrator.workspaces.sandbox.lock import lock_of
+from tre_orchestrator.workspaces.sandbox.modes import examine
+from tre_orchestrator.workspaces.sandbox.options import Options, parse
+from tre_orchestrator.workspaces.sandbox.startup import ensure_running
+from tre_orchestrator.workspaces.sandbox.worker import Worker, catch_signals
+
+__all__ = ["ensure_running", "main", "run"]
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+LIVED_WELL_SECONDS = 60.0
+"""A worker that lived this long gets the short pause again."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run until told to end. Returns the exit code; a `TreError`'s sentence goes to standard error."""
+    options = parse(sys.argv[1:] if words is None else words)
+    try:
+        return run(options)
+    except TreError as error:
+        print(error.sentence, file=sys.stderr, flush=True)
+        return 1
+
+
+def run(options: Options, build: Build = arguments) -> int:
+    """Hold the state folder's supervisor lock and keep a worker alive. `build` makes bwrap's arguments."""
+    held = _only_one(options)
+    if held is None:
+        note("already-running")
+        return 0
+    os.umask(0o077)
+    pause = FIRST_PAUSE
+    while True:
+        began = time.monotonic()
+        code = _one_worker(options, build)
+        if code in (0, 1):  # ended as asked, or this machine cannot run workspaces: starting again changes nothing
+            return code
+        pause = FIRST_PAUSE if time.monotonic() - began > LIVED_WELL_SECONDS else min(pause * 2, LONGEST_PAUSE)
+        note("worker-died", code=code, pause=pause)
+        time.sleep(pause)
+
+
+def _only_one(options: Options) -> int | None:
+    """The held lock file's descriptor, or None when another supervisor holds it."""
+    folder = options.open_run_dir()
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    try:
+        descriptor = kernel.openat2(folder, "supervisor.lock", flags, kernel.BENEATH, 0o600)
+    finally:
+        os.close(folder)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _one_worker(options: Options, build: Build) -> int:
+    """Fork a worker, pass signals on to it, return its exit code (negative: the signal that killed it)."""
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            kernel.die_with_parent(signal.SIGKILL, parent)
+            code = _work(options, build)
+        except Exception as error:  # noqa: BLE001  # the parent starts another one
+            note("worker-failed", error=repr(error))
+        finally:
+            os._exit(code)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: os.kill(child, number))
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _work(options: Options, build: Build) -> int:
+    try:
+        own = options.root_state if os.geteuid() == 0 else options.run_dir
+        machine = examine(options.privilege, own)
+        worker = Worker(options, machine, lock_of(machine, build))
+        catch_signals(worker)
+        started = {"mode": machine.choice.name, "limits": machine.limits.kind, "disk_cap": machine.disk_cap}
+        worker.run(lambda: note("started", pid=os.getpid(), **started))
+    except TreError as error:
+        print(error.sentence, file=sys.stderr, flush=True)
+        return 1
+    note("ended-all")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
