@@ -268,7 +268,7 @@ def test_P4_without_the_controller_the_lease_runs_out(life: Life) -> None:
     os.kill(controller, signal.SIGSTOP)
     try:
         until(lambda: life.workspaces() == [], "the workspace ends with its lease")
-        assert processes_of(life.settings, workspaces_only=True) == []
+        until(lambda: processes_of(life.settings, workspaces_only=True) == [], "its last process is gone", 15)
     finally:
         os.kill(controller, signal.SIGCONT)
     until(lambda: "workspace.ended" in dict(life.recorded()[seen:]), "the end is on record")
