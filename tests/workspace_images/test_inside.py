@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tre_orchestrator.settings import Settings
-from tre_orchestrator.workspaces.environment import environment_dir, inside_dir
+from tests.built import BUILT
+from tre_orchestrator.workspaces.environment import inside_dir
 
 ANYBODY = 12345 if os.geteuid() == 0 else os.geteuid()
-PYTHON = environment_dir(Settings(state_dir=Path("/tmp"), cache_dir=Path("/var/cache/tre-orchestrator"))) / "bin/python"
+PYTHON = BUILT / "bin/python"
 
 
 def inside(code: str, uid: int | None = None, **variables: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.built import BUILT
 from tre_orchestrator.cli import env
 from tre_orchestrator.errors import Unavailable
 from tre_orchestrator.settings import Settings
@@ -22,8 +23,6 @@ from tre_orchestrator.workspaces.environment import (
     pins,
     why_not_whole,
 )
-
-BUILT = environment_dir(Settings(state_dir=Path("/tmp"), cache_dir=Path("/var/cache/tre-orchestrator")))
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.built import BUILT
 from tre_orchestrator.settings import Settings
 from tre_orchestrator.workspaces.backend import Handle, silent
-from tre_orchestrator.workspaces.environment import environment_dir, inside_dir
+from tre_orchestrator.workspaces.environment import inside_dir
 from tre_orchestrator.workspaces.plan import COMMAND, Mount, PlanLimits, WorkspacePlan, inner_token
 from tre_orchestrator.workspaces.rows import new_id, new_nonce
 from tre_orchestrator.workspaces.sandbox.client import SandboxBackend
@@ -215,9 +216,8 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 def make_world(state_dir: Path, mode: str, lease_seconds: float = 60.0) -> World:
     assert os.geteuid() == 0, "These tests start sandboxes in every privilege mode: run them as root."
-    environment = environment_dir(Settings(state_dir=state_dir, cache_dir=Path("/var/cache/tre-orchestrator")))
-    assert (environment / "bin" / "python").exists(), f"{environment} does not exist: run `make env` first."
-    settings = Settings(state_dir=state_dir, environment_dir=environment)
+    assert (BUILT / "bin" / "python").exists(), f"{BUILT} does not exist: run `make env` first."
+    settings = Settings(state_dir=state_dir, environment_dir=BUILT)
     service = 0 if mode == "user" else 1_999_999_999
     owner = USER if mode == "user" else service
     for folder in (state_dir, *state_dir.iterdir()):
@@ -232,7 +232,7 @@ def make_world(state_dir: Path, mode: str, lease_seconds: float = 60.0) -> World
         state_dir=state_dir,
         run_dir=settings.run_dir,
         data_roots=settings.all_data_roots,
-        environment=environment,
+        environment=BUILT,
         inside=inside_dir(),
         software=None,
         privilege=mode,
