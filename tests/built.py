@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tre_orchestrator.settings import Settings
+from tre_orchestrator.settings import load_settings
 from tre_orchestrator.workspaces.environment import environment_dir
 
-BUILT = environment_dir(Settings(state_dir=Path("/tmp")))
+BUILT = environment_dir(load_settings(Path("/nonexistent")))

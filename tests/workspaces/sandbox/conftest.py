@@ -27,6 +27,7 @@ MODES = ("root", "root-no-userns", "user")
 USER = 12345
 LIMITS = PlanLimits(memory_mib=1024, cpus=2.0, processes=200, disk_mib=64, tmp_mib=32)
 CODE = Path(__file__).parents[3]
+SUPERVISOR = "tre_orchestrator.workspaces.sandbox.supervisor"
 
 
 @dataclass
@@ -47,9 +48,11 @@ class World:
     def uid(self) -> int:
         return USER if self.mode == "user" else 0
 
-    def start_supervisor(
-        self, module: str = "tre_orchestrator.workspaces.sandbox.supervisor", **environment: str
-    ) -> None:
+    def start_supervisor(self, module: str = SUPERVISOR, **environment: str) -> None:
+        self.spawn_supervisor(module, **environment)
+        self.wait_for_supervisor()
+
+    def spawn_supervisor(self, module: str = SUPERVISOR, **environment: str) -> None:
         self.log = self.settings.log_dir / "supervisor.log"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
@@ -64,7 +67,6 @@ class World:
                 group=self.uid,
                 extra_groups=[],
             )
-        self.wait_for_supervisor()
 
     def wait_for_supervisor(self) -> None:
         wait_until(lambda: self.answers() or (self.process is not None and self.process.poll() is not None))

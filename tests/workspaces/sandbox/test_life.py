@@ -21,10 +21,21 @@ from tre_orchestrator.workspaces.sandbox.startup import ensure_running_with
 pytestmark = pytest.mark.sandbox
 
 
-def worker_pid(world: World) -> int:
+def worker_pids(world: World) -> list[int]:
     assert world.process is not None
     children = Path(f"/proc/{world.process.pid}/task/{world.process.pid}/children").read_text().split()
-    return int(children[0])
+    return [int(child) for child in children]
+
+
+def worker_pid(world: World) -> int:
+    return worker_pids(world)[0]
+
+
+def outside_its_root(world: World, plan: WorkspacePlan, target: str) -> WorkspacePlan:
+    """The plan with one source that lies where no workspace's may."""
+    mounts = tuple(replace(mount, source="/etc") if mount.target == target else mount for mount in plan.mounts)
+    world.write_plan(replace(plan, mounts=mounts))
+    return plan
 
 
 def test_a_workspace_starts_answers_and_ends(world: World) -> None:
@@ -144,6 +155,37 @@ def test_shutdown_ends_everything(world: World) -> None:
     assert not (world.settings.run_dir / "supervisor.sock").exists()
 
 
+def test_told_to_end_while_a_workspace_is_cleared_away(idle_world: World) -> None:
+    idle_world.start_supervisor(module="tests.workspaces.sandbox.told_midway")
+    idle_world.start(idle_world.plan(person="ana"))
+    with pytest.raises(Refused):
+        idle_world.start(outside_its_root(idle_world, idle_world.plan(person="bela"), "/home/analyst"))
+    assert idle_world.process is not None
+    assert idle_world.process.wait(10) == 0
+    assert "worker-" not in idle_world.log.read_text()
+    wait_until(idle_world.nothing_left)
+
+
+def test_told_to_end_while_no_worker_lives(root_world: World) -> None:
+    """The worker was killed, the next one is not there yet: what was left is cleared away all the same."""
+    root_world.start(root_world.plan())
+    assert root_world.process is not None
+    os.kill(worker_pid(root_world), signal.SIGKILL)
+    wait_until(lambda: "worker-died" in root_world.log.read_text())
+    root_world.process.terminate()
+    assert root_world.process.wait(10) == 0
+    assert root_world.nothing_left()
+
+
+def test_told_to_end_before_the_worker_listens(idle_world: World) -> None:
+    idle_world.spawn_supervisor()
+    assert idle_world.process is not None
+    wait_until(lambda: worker_pids(idle_world) != [])
+    idle_world.process.terminate()
+    assert idle_world.process.wait(10) == 0
+    assert not idle_world.answers()
+
+
 def test_two_supervisors_on_one_state_folder_are_one(idle_world: World) -> None:
     log = idle_world.settings.log_dir / "supervisor.log"
     choices: list[str] = []
@@ -188,11 +230,8 @@ def test_orders_of_other_accounts_are_not_taken(root_world: World) -> None:
 
 @pytest.mark.parametrize("target", ["/data/survey", "/home/analyst", "/opt/env", "/shared"])
 def test_N3_a_source_outside_its_root_is_refused(root_world: World, target: str) -> None:
-    plan = root_world.plan()
-    mounts = tuple(replace(mount, source="/etc") if mount.target == target else mount for mount in plan.mounts)
-    root_world.write_plan(replace(plan, mounts=mounts))
     with pytest.raises(Refused):
-        root_world.start(plan)
+        root_world.start(outside_its_root(root_world, root_world.plan(), target))
     assert root_world.backend.running() == ()
 
 

@@ -12,7 +12,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 from tre_orchestrator.errors import TreError
 from tre_orchestrator.workspaces.sandbox import kernel
@@ -23,13 +25,15 @@ from tre_orchestrator.workspaces.sandbox.lock import lock_of
 from tre_orchestrator.workspaces.sandbox.modes import examine
 from tre_orchestrator.workspaces.sandbox.options import Options, parse
 from tre_orchestrator.workspaces.sandbox.startup import ensure_running
-from tre_orchestrator.workspaces.sandbox.worker import Worker, catch_signals
+from tre_orchestrator.workspaces.sandbox.worker import Worker
 
 __all__ = ["ensure_running", "main", "run"]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 LIVED_WELL_SECONDS = 60.0
 """A worker that lived this long gets the short pause again."""
+
+_TO_END = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -49,15 +53,55 @@ def run(options: Options, build: Build = arguments) -> int:
         note("already-running")
         return 0
     os.umask(0o077)
+    orders = _Orders()
     pause = FIRST_PAUSE
     while True:
-        began = time.monotonic()
-        code = _one_worker(options, build)
-        if code in (0, 1):  # ended as asked, or this machine cannot run workspaces: starting again changes nothing
+        began, last = time.monotonic(), orders.to_end
+        code = orders.one_worker(lambda: _work(options, build, orders.to_end))
+        if code in (0, 1) or last:  # ended as asked, or this machine cannot run workspaces: a new start changes nothing
             return code
         pause = FIRST_PAUSE if time.monotonic() - began > LIVED_WELL_SECONDS else min(pause * 2, LONGEST_PAUSE)
         note("worker-died", code=code, pause=pause)
-        time.sleep(pause)
+        orders.wait(pause)
+
+
+class _Orders:
+    """SIGTERM and SIGINT, remembered and passed on: whenever they come, no worker goes on as if they had not.
+
+    When they come while no worker listens, one more worker is started: it clears away what is left, and ends.
+    """
+
+    def __init__(self) -> None:
+        self.to_end = False
+        self._worker: int | None = None
+        for number in _TO_END:
+            signal.signal(number, self._take)
+
+    def one_worker(self, work: Callable[[], int]) -> int:
+        """Fork a worker; returns its exit code (negative: the signal that killed it)."""
+        parent = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _TO_END)
+        child = os.fork()
+        if child == 0:
+            _become_worker(work, parent)
+        self._worker = os.pidfd_open(child)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_END)
+        _, status = os.waitpid(child, 0)
+        gone, self._worker = self._worker, None
+        os.close(gone)
+        return os.waitstatus_to_exitcode(status)
+
+    def wait(self, seconds: float) -> None:
+        """Let so many seconds pass, or fewer when told to end."""
+        until = time.monotonic() + seconds
+        while not self.to_end and time.monotonic() < until:
+            time.sleep(0.05)
+
+    def _take(self, number: int, _frame: object) -> None:
+        self.to_end = True
+        if self._worker is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._worker, number)
 
 
 def _only_one(options: Options) -> int | None:
@@ -76,31 +120,28 @@ def _only_one(options: Options) -> int | None:
     return descriptor
 
 
-def _one_worker(options: Options, build: Build) -> int:
-    """Fork a worker, pass signals on to it, return its exit code (negative: the signal that killed it)."""
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            kernel.die_with_parent(signal.SIGKILL, parent)
-            code = _work(options, build)
-        except Exception as error:  # noqa: BLE001  # the parent starts another one
-            note("worker-failed", error=repr(error))
-        finally:
-            os._exit(code)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _frame: os.kill(child, number))
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+def _become_worker(work: Callable[[], int], parent: int) -> NoReturn:
+    """In the child, with the signals still held back: until the worker catches them, they just end it."""
+    code = 70
+    try:
+        for number in _TO_END:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_END)
+        kernel.die_with_parent(signal.SIGKILL, parent)
+        code = work()
+    except Exception as error:  # noqa: BLE001  # the parent starts another one
+        note("worker-failed", error=repr(error))
+    finally:
+        os._exit(code)
 
 
-def _work(options: Options, build: Build) -> int:
+def _work(options: Options, build: Build, to_end: bool) -> int:
     try:
         own = options.root_state if os.geteuid() == 0 else options.run_dir
         machine = examine(options.privilege, own)
-        worker = Worker(options, machine, lock_of(machine, build))
-        catch_signals(worker)
+        worker = Worker(options, machine, lock_of(machine, build), to_end)
+        for number in _TO_END:
+            signal.signal(number, worker.take_signal)
         started = {"mode": machine.choice.name, "limits": machine.limits.kind, "disk_cap": machine.disk_cap}
         worker.run(lambda: note("started", pid=os.getpid(), **started))
     except TreError as error:

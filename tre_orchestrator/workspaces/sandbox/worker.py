@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,14 +36,14 @@ _UNKNOWN = "It has not been started since the supervisor of workspaces last star
 class Worker(Loop):
     """Everything that runs, and the socket through which it is asked about."""
 
-    def __init__(self, options: Options, machine: Machine, locked: MachineLock) -> None:
+    def __init__(self, options: Options, machine: Machine, locked: MachineLock, to_end: bool = False) -> None:
         super().__init__(options)
         self._machine = machine
         self._locked = locked
         self._running: dict[str, Running] = {}
         self._ends: dict[str, str] = {}
         self._errands: dict[int, errands.Errand] = {}
-        self._ending = False
+        self._to_end, self._ending = to_end, False
         self.operations = {
             "start": self._start,
             "stop": self._stop,
@@ -64,18 +63,18 @@ class Worker(Loop):
         listener = self.listen()
         on_ready()
         try:
-            while not self._ending or self._running:
-                self.select(TICK_SECONDS)
+            while True:
                 self._tick()
+                if self._ending and not self._running:
+                    return
+                self.select(TICK_SECONDS)
         finally:
             self.hang_up_all(listener)
             self._machine.limits.close()
 
-    def end(self, why: str) -> None:
-        """End every workspace, then the loop."""
-        self._ending = True
-        for workspace in self._running.values():
-            workspace.kill(why)
+    def take_signal(self, _number: int, _frame: object) -> None:
+        """Told to end: only noted here, because a signal comes between any two steps; the next turn acts on it."""
+        self._to_end = True
 
     def _sweep(self) -> None:
         """Clear away what a supervisor that was killed left behind: groups (and anything in them), sockets."""
@@ -98,6 +97,10 @@ class Worker(Loop):
 
     def _tick(self) -> None:
         now = boot_clock()
+        if self._to_end and not self._ending:
+            self._ending = True
+            for workspace in self._running.values():
+                workspace.kill("This TRE was stopped.")
         for workspace in list(self._running.values()):
             if workspace.lease_until < now and not workspace.reason:
                 note("lease-lapsed", workspace=workspace.id)
@@ -217,7 +220,7 @@ class Worker(Loop):
         self.send(connection, {"ok": True, **told})
 
     def _shutdown(self, connection: socket.socket, _request: dict[str, Any]) -> None:
-        self.end("This TRE was stopped.")
+        self._to_end = True
         self.send(connection, {"ok": True})
 
     # --- what running workspaces tell -------------------------------------------------------------------------------
@@ -229,12 +232,6 @@ class Worker(Loop):
         while len(self._ends) > _REMEMBERED_ENDS:
             self._ends.pop(next(iter(self._ends)))
         note("ended", workspace=workspace.id, reason=workspace.reason)
-
-
-def catch_signals(worker: Worker) -> None:
-    """SIGTERM and SIGINT end the workspaces, then the worker."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: worker.end("This TRE was stopped."))
 
 
 def _workspace_in(request: dict[str, Any]) -> str:
