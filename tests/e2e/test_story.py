@@ -92,6 +92,8 @@ def test_03_a_workspace_starts_with_progress_and_lab_opens(people: dict[str, Pag
     assert stream.value.headers["content-type"].startswith("text/event-stream")
     picture(ana, "starting")
     expect(frame_of(ana).locator(".jp-Launcher").first).to_be_visible(timeout=60_000)
+    expect(frame_of(ana).locator("[data-jp-item-name=refresh]").first).to_be_attached()
+    expect(frame_of(ana).locator("[data-jp-item-name=uploader]")).to_have_count(0)
     expect(ana.locator("[data-part=bytes]")).to_contain_text(re.compile(r"[kM]B of"), timeout=30_000)
 
 

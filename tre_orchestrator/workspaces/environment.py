@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -99,6 +100,17 @@ def why_not_whole(folder: Path) -> str | None:
     """What is wrong with a built environment, in words, or None: pins, the hash of every file, and that it imports."""
     if not (folder / "bin" / "python").exists():
         return "it has no Python"
+    with ThreadPoolExecutor(1) as beside:
+        importing = beside.submit(_why_not_importable, folder)
+        return _why_not_as_locked(folder) or importing.result()
+
+
+def pins() -> list[tuple[str, str]]:
+    """Name and version of every package in the lock."""
+    return _PINNED.findall(lock_file().read_text(encoding="utf-8"))
+
+
+def _why_not_as_locked(folder: Path) -> str | None:
     found = {_normal(path.name.split("-")[0]): path for path in _site(folder).glob("*.dist-info")}
     for name, version in pins():
         record = found.get(_normal(name))
@@ -113,14 +125,13 @@ def why_not_whole(folder: Path) -> str | None:
     for script in _scripts(folder):
         if str(folder) in script.read_text(encoding="utf-8").partition("\n")[0]:
             return f"{script.name} names the folder it was built in"
+    return None
+
+
+def _why_not_importable(folder: Path) -> str | None:
     probe = [str(folder / "bin" / "python"), "-I", "-B", "-c", f"import {IMPORTED.replace(' ', ', ')}"]
     done = subprocess.run(probe, capture_output=True, text=True, env={"MPLCONFIGDIR": "/dev/null"}, check=False)
     return f"it does not import ({_last_line(done.stderr)})" if done.returncode else None
-
-
-def pins() -> list[tuple[str, str]]:
-    """Name and version of every package in the lock."""
-    return _PINNED.findall(lock_file().read_text(encoding="utf-8"))
 
 
 def _install(folder: Path, progress: Progress) -> None:
