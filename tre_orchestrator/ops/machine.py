@@ -8,8 +8,9 @@ import ipaddress
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tre_orchestrator.errors import Invalid, TreError, Unavailable
@@ -82,9 +83,23 @@ def prepare(settings: Settings) -> None:
     else:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for folder in (*(settings.state_dir / name for name in _FOLDERS), settings.run_dir, settings.run_dir / "ws"):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if owner is not None and folder.stat().st_uid != owner:
-            os.chown(folder, owner, owner)
+        _make_own(folder, owner)
+
+
+def _make_own(folder: Path, owner: int | None) -> None:
+    """Make a folder, or take one that is ours already: below /tmp anybody may have put something else there first."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    ours = found.st_uid in (os.geteuid(), owner)
+    if not stat.S_ISDIR(found.st_mode) or not ours or found.st_mode & 0o022:
+        raise TreError(
+            "foreign-folder",
+            f"{folder} is not a folder that belongs to this TRE alone: it is a link, another user's, or writable by "
+            "others. Look at who made it, remove it, and start again.",
+        )
+    if owner is not None:
+        os.chown(folder, owner, owner, follow_symlinks=False)
 
 
 @contextmanager
