@@ -11,10 +11,14 @@ APT_TEST := $(APT_UP) chromium postgresql
 LOCK := $(shell sha256sum requirements.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 DEV_LOCK := $(shell sha256sum requirements-dev.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 
+INSTALL := $(BIN)/uv pip install -q --python $(BIN)/python $(if $(PIP_INDEX_URL),--default-index $(PIP_INDEX_URL))
+NO_PYPI := { echo "The locked dependencies could not be installed: see above. PyPI must be reached the first time. Connect, or set PIP_INDEX_URL to a mirror, and run make again."; exit 1; }
+
 # Installs the Debian packages in $(1) that are missing: by root, by sudo without a question, else prints the line to run.
+# A package that newer releases renamed for 64-bit time counts under its new name.
 define apt
 	@missing=""; for package in $(1); do \
-	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
+	  dpkg-query -W -f='$${Status}' $$package $${package}t64 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	line="apt-get install -y --no-install-recommends$$missing"; \
 	if [ "$$(id -u)" = 0 ]; then sudo=""; elif sudo -n true 2>/dev/null; then sudo="sudo"; \
@@ -71,19 +75,17 @@ $(BIN)/uv:
 	$(call apt,$(APT_UP))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: use Debian 12, Ubuntu 24.04 or newer, or run make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -q --disable-pip-version-check $(UV) || { echo "PyPI cannot be reached: the first start needs it to install the locked dependencies. Connect, or set PIP_INDEX_URL to a mirror."; exit 1; }
+	@$(BIN)/pip install -q --disable-pip-version-check $(UV) || $(NO_PYPI)
 
 $(VENV)/.up-$(LOCK): $(BIN)/uv
 	$(call apt,$(APT_UP))
 	@echo "Installing the locked dependencies"
-	@$(BIN)/uv pip install -q --compile-bytecode --require-hashes -r requirements.lock
-	@$(BIN)/uv pip install -q --no-deps -e .
+	@$(INSTALL) --compile-bytecode --require-hashes -r requirements.lock && $(INSTALL) --no-deps -e . || $(NO_PYPI)
 	@$(BIN)/python -m compileall -q tre_orchestrator
-	@touch $@
+	@rm -f $(VENV)/.up-* && touch $@
 
 $(VENV)/.dev-$(DEV_LOCK): $(BIN)/uv
 	$(call apt,$(APT_TEST))
 	@echo "Installing the locked dependencies for tests"
-	@$(BIN)/uv pip install -q --compile-bytecode --require-hashes -r requirements-dev.lock
-	@$(BIN)/uv pip install -q --no-deps -e .
-	@touch $@
+	@$(INSTALL) --compile-bytecode --require-hashes -r requirements-dev.lock && $(INSTALL) --no-deps -e . || $(NO_PYPI)
+	@rm -f $(VENV)/.dev-* && touch $@

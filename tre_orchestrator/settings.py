@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tre_orchestrator.errors import Invalid
 
 PREFIX = "TRE_"
+ROOTS_OWN = ("environment_dir", "software_dir", "cache_dir", "data_roots", "privilege")
+"""What root runs, shows to workspaces or locks them by: it takes these from no file that another account owns."""
+
 _SOCKET_PATH_ROOM = 60
 """Bytes kept free for a socket's file name: Linux allows 107 in all (unix(7))."""
 
@@ -163,19 +167,39 @@ def load_settings(state_dir: Path | None = None, **overrides: Any) -> Settings:
 
 
 def save_settings(settings: Settings) -> None:
-    """Keep the settings beside the state, so that later commands on the same folder agree with the running TRE."""
+    """Keep the settings beside the state, so that later commands on the same folder agree with the running TRE.
+
+    Saved by root they stay root's: the services, who own the folder, can replace the file but not pass theirs off.
+    """
     data = settings.model_dump(mode="json", exclude_unset=True, exclude={"state_dir"})
     path = settings.state_dir / "settings.yaml"
-    fresh = path.with_suffix(".new")
-    fresh.write_text(yaml.safe_dump(data, sort_keys=True), encoding="utf-8")
-    fresh.replace(path)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix="settings-", delete=False) as fresh:
+        yaml.safe_dump(data, fresh, sort_keys=True)
+        os.fchmod(fresh.fileno(), 0o644)
+    os.replace(fresh.name, path)
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise Invalid("settings", f"{path} cannot be read ({error.strerror}). It must be a plain file.") from error
+    with open(descriptor, encoding="utf-8") as file:
+        owner = os.fstat(descriptor).st_uid
+        data = _parse(path, file.read())
+    foreign = [key for key in ROOTS_OWN if key in data] if os.geteuid() == 0 and owner != 0 else []
+    if foreign:
+        raise Invalid(
+            "settings-owner",
+            f"{path} sets '{foreign[0]}', which decides what root does, but it belongs to uid {owner}. Look at it; if "
+            f"it is right, run `chown root {path}` and start again.",
+        )
+    return data
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 PARTS = {
     "Starting a workspace": "tests.bench.workspace_bench",
+    "Until Lab can be used": "tests.bench.lab_bench",
     "The gate": "tests.bench.gate_bench",
     "The ledger": "tests.bench.ledger_bench",
 }

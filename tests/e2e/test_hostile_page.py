@@ -290,7 +290,8 @@ def test_N3_what_a_cell_plants_is_not_loaded_at_the_next_load(tre: RunningTre, b
     frame = open_workspace(tre, page, MINE)
     assert PageKernel(frame).run(PLANT) == "True True\n"
     is_clean(open_workspace(tre, page, MINE))
-    page.get_by_role("button", name="Stop workspace").click()
+    page.locator("summary", has_text="Stop workspace").click()
+    page.get_by_role("button", name="Stop it now").click()
     expect(page.get_by_role("button", name=re.compile("^start", re.I)).first).to_be_visible(timeout=60_000)
     frame = open_workspace(tre, page, MINE)
     is_clean(frame)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from tre_orchestrator.cli.client import api, token_path
 from tre_orchestrator.cli.up import State, say_links
+from tre_orchestrator.demo.seed import is_demo
 from tre_orchestrator.errors import Invalid, TreError
 from tre_orchestrator.ledger.append import console as at_console
 from tre_orchestrator.ledger.database import Database
@@ -43,7 +44,7 @@ def status(state: State = None, as_json: Json = False) -> None:
     """What runs here: processes with their restarts, and workspaces. Exit code 1 when something does not run."""
     settings = load_settings(state)
     process = machine.running_process(settings)
-    answers = {answer.process: answer for answer in health.health(settings)} if process else {}
+    answers = {name: health.health_of(settings, name) for name in health.PROCESSES} if process else {}
     records = health.read_records(settings) if process else []
     workspaces = _running_workspaces(settings)
     supervisor = _supervisor(settings)
@@ -129,11 +130,14 @@ def whoami(state: State = None) -> None:
 def links(state: State = None) -> None:
     """Print a fresh one-time sign-in link for every invented person."""
     settings = load_settings(state)
-    if not settings.demo:
-        raise TreError("not-a-demo", "This is not a demo: people here sign in with their own accounts.")
     db = _database(settings)
-    say_links(db, settings, at_console(getpass.getuser()))
-    db.dispose()
+    try:
+        with db.read() as session:
+            if not is_demo(session):
+                raise TreError("not-a-demo", "This is not a demo: people here sign in with their own accounts.")
+        say_links(db, settings, at_console(getpass.getuser()))
+    finally:
+        db.dispose()
 
 
 def _supervisor(settings: Settings) -> health.Health:

@@ -10,18 +10,18 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import getpass
-import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from tre_orchestrator.catalogue.names import PersonId
+from tre_orchestrator.catalogue.names import PersonId, WorkspaceId
 from tre_orchestrator.demo.seed import seed
 from tre_orchestrator.errors import TreError
 from tre_orchestrator.governance.credentials import issue_login_link
@@ -32,6 +32,7 @@ from tre_orchestrator.ledger.append import console as at_console
 from tre_orchestrator.ledger.database import Database
 from tre_orchestrator.ledger.schema import upgrade
 from tre_orchestrator.ops import machine, privilege
+from tre_orchestrator.ops.keeper import Keeper
 from tre_orchestrator.ops.watch import Watcher
 from tre_orchestrator.settings import Settings, load_settings, save_settings
 from tre_orchestrator.workspaces import environment, rows
@@ -67,36 +68,62 @@ def up(
     with machine.only_one(settings):
         machine.refuse_taken_port(settings)
         built = environment.build(settings, _told_progress)
+        save_settings(settings)
+        signals = _Signals()
+        backend = SandboxBackend(settings)
+        survived = backend.is_up()
         mode = ensure_running(settings)
-        console.print(f"Workspaces run in {mode.name} mode: {mode.reason}")
-        if privilege.is_root():
-            privilege.reveal(privilege.needed_paths(settings.state_dir, built, *settings.data_roots))
-            privilege.drop()
-        _serve(settings, operator)
+        keeper = Keeper(backend.is_up, lambda: ensure_running(settings), _warn)
+        try:
+            console.print(f"Workspaces run in {mode.name} mode: {mode.reason}")
+            if privilege.is_root():
+                privilege.reveal(privilege.needed_paths(settings.state_dir, built, *settings.data_roots))
+                privilege.drop()
+            db, watcher = _start(settings, signals)
+        except BaseException:
+            keeper.stop()
+            if not survived:  # workspaces that outlived an earlier crash are left to the next try
+                backend.shutdown()
+            raise
+        _keep_up(db, settings, watcher, signals, operator)
+        _end(db, settings, watcher, signals, keeper)
+        db.dispose()
 
 
-def _serve(settings: Settings, operator: Actor) -> None:
-    save_settings(settings)
+def _start(settings: Settings, signals: _Signals) -> tuple[Database, Watcher]:
+    """Everything up to the moment when every process answers; nothing but the supervisor is left by a failure."""
     create_all_secrets(settings.keys_dir)
     db = Database(settings.sqlalchemy_url)
     upgrade(db)
     if settings.demo:
         seed(db, settings, _now(), _told_progress)
-    signals = _Signals()
-    watcher = Watcher(settings, lambda sentence: _say(f"[yellow]{sentence}[/]"))
+    watcher = Watcher(settings, _warn, lambda: signals.end > 0)
     try:
         watcher.start()
+    except BaseException:
+        watcher.stop()
+        raise
+    return db, watcher
+
+
+def _keep_up(db: Database, settings: Settings, watcher: Watcher, signals: _Signals, operator: Actor) -> None:
+    if not signals.end:
         _say_ready(db, settings, operator)
-        while not signals.end:
-            if signals.take_restart():
-                _say("Restarting; workspaces keep running.")
-                watcher.restart()
-                _say(f"Ready again: {settings.people_origin}")
-            watcher.tick()
-            time.sleep(0.1)
-    finally:
-        _end(db, settings, watcher, signals)
-        db.dispose()
+    while not signals.end:
+        if signals.take_restart():
+            _restart(settings, watcher)
+        watcher.tick()
+        time.sleep(0.1)
+
+
+def _restart(settings: Settings, watcher: Watcher) -> None:
+    _say("Restarting; workspaces keep running.")
+    try:
+        watcher.restart()
+    except TreError as error:
+        _warn(f"{error.sentence} It is tried again.")
+    else:
+        _say(f"Ready again: {settings.people_origin}")
 
 
 class _Signals:
@@ -107,7 +134,8 @@ class _Signals:
         self._restart = False
         signal.signal(signal.SIGINT, self._on_end)
         signal.signal(signal.SIGTERM, self._on_end_now)
-        signal.signal(signal.SIGHUP, self._on_end)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            signal.signal(signal.SIGHUP, self._on_end)
         signal.signal(signal.SIGUSR1, self._on_restart)
 
     def take_restart(self) -> bool:
@@ -125,24 +153,44 @@ class _Signals:
         self._restart = True
 
 
-def _end(db: Database, settings: Settings, watcher: Watcher, signals: _Signals) -> None:
+def _end(db: Database, settings: Settings, watcher: Watcher, signals: _Signals, keeper: Keeper) -> None:
     """End workspaces (their ends are recorded), then the processes, then the supervisor: nothing stays behind."""
     backend = SandboxBackend(settings)
-    with db.read() as session:
-        running = rows.in_state(session, WorkspaceState.starting, WorkspaceState.running, WorkspaceState.ending)
-    if running and signals.end < 2:
-        _say(
-            f"[yellow]{len(running)} workspaces are running and will be ended in {_WARNING_SECONDS:g} s: what is not "
-            "saved is lost, home folders and outputs stay. Ctrl-C again ends them now.[/]"
-        )
-        deadline = time.monotonic() + _WARNING_SECONDS
-        while signals.end < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
-    watcher.stop()
-    for workspace in running:
-        end(db, settings, backend, workspace.id, _STOPPED, _now())
-    backend.shutdown()
+    try:
+        if (count := len(_open_workspaces(db))) and signals.end < 2:
+            _warn(
+                f"{count} workspaces are running and will be ended in {_WARNING_SECONDS:g} s: what is not saved is "
+                "lost, home folders and outputs stay. Ctrl-C again ends them now."
+            )
+            deadline = time.monotonic() + _WARNING_SECONDS
+            while signals.end < 2 and time.monotonic() < deadline:
+                time.sleep(0.1)
+        watcher.stop()
+        for workspace in _open_workspaces(db):
+            with _told():
+                end(db, settings, backend, workspace, _STOPPED, _now())
+    except TreError as error:
+        _warn(f"{error.sentence} Workspaces end all the same; the next start records it.")
+    finally:
+        watcher.stop()
+        keeper.stop()
+        backend.shutdown()
     _say("Stopped. `tre up` picks up where it was.")
+
+
+def _open_workspaces(db: Database) -> list[WorkspaceId]:
+    with db.read() as session:
+        views = rows.in_state(session, WorkspaceState.starting, WorkspaceState.running, WorkspaceState.ending)
+        return [view.id for view in views]
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """One workspace's trouble is told; the others are ended all the same."""
+    try:
+        yield
+    except TreError as error:
+        _warn(error.sentence)
 
 
 def down(
@@ -162,7 +210,7 @@ def down(
         else:
             console.print("Nothing runs here.")
         return
-    os.kill(process, signal.SIGTERM)
+    machine.signal_running(settings, process, signal.SIGTERM)
     _wait_until(lambda: machine.running_process(settings) is None, "not-stopped", f"Process {process} has not ended")
     console.print("Stopped.")
 
@@ -173,12 +221,16 @@ def restart(state: State = None) -> None:
     process = machine.running_process(settings)
     if process is None:
         raise TreError("not-up", "No TRE runs on this state folder. Start one with `tre up`.")
-    os.kill(process, signal.SIGUSR1)
+    machine.signal_running(settings, process, signal.SIGUSR1)
     console.print("Restart asked for; `tre status` shows when every process answers again.")
 
 
 def _say_ready(db: Database, settings: Settings, operator: Actor) -> None:
     console.print(f"\n[bold green]Ready:[/] {settings.people_origin}")
+    with db.read() as session:
+        has_people = bool(list_people(session))
+    if not settings.demo and has_people:
+        return
     if not settings.demo:
         console.print(
             "The first person gets in so: describe yourself in a YAML file (`tre schema Person` shows its form), with "
@@ -205,7 +257,8 @@ def say_links(db: Database, settings: Settings, operator: Actor) -> None:
     width = max((len(person.spec.full_name) for person, _ in links), default=0)
     for person, token in links:
         what = ", ".join([*person.spec.roles, *(f"controller for {name}" for name in person.spec.controller_of)])
-        console.print(f"  {person.spec.full_name:<{width}}  {settings.people_origin}/hub/login#token={token}  ({what})")
+        name = escape(f"{person.spec.full_name:<{width}}")
+        console.print(f"  {name}  {settings.people_origin}/hub/login#token={token}  ({what})")
 
 
 def _wait_until(done: Callable[[], bool], code: str, what: str) -> None:
@@ -220,6 +273,10 @@ def _say(sentence: str) -> None:
     """Tell the terminal; one that has been closed must not end the TRE half way."""
     with contextlib.suppress(OSError):
         console.print(sentence)
+
+
+def _warn(sentence: str) -> None:
+    _say(f"[yellow]{escape(sentence)}[/]")
 
 
 def _told_progress(step: str, percent: int) -> None:

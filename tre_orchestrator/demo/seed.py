@@ -26,8 +26,9 @@ from tre_orchestrator.governance.datasets import record_version, scan
 from tre_orchestrator.governance.grants import grant
 from tre_orchestrator.governance.load import list_people, load_project
 from tre_orchestrator.governance.walk import HashedFile
-from tre_orchestrator.ledger.append import console, software
+from tre_orchestrator.ledger.append import append, console, software
 from tre_orchestrator.ledger.database import Database
+from tre_orchestrator.ledger.read import entries
 from tre_orchestrator.settings import Settings
 
 Progress = Callable[[str, int], None]
@@ -50,11 +51,11 @@ _APPROVER = PersonId("grace-lin")
 
 
 def seed(db: Database, settings: Settings, now: dt.datetime, progress: Progress | None = None) -> None:
-    """Fill an empty demo TRE. Does nothing when it has people already. Raises `Refused` outside the demo."""
+    """Fill an empty TRE. Does nothing when this was done already. Raises `Refused` where there are real people."""
     if not settings.demo:
         raise Refused([Refusal("not-a-demo", "This TRE was not started with --demo; invented people stay out of it.")])
     with db.read() as session:
-        if list_people(session):
+        if _is_done(session):
             return
     told = progress or _silent
     objects = [located.obj for located in read_path(CATALOGUE)]
@@ -66,11 +67,33 @@ def seed(db: Database, settings: Settings, now: dt.datetime, progress: Progress 
         hashed[dataset] = scan(settings, f"data/{dataset}/{VERSION}")
     told("Seeding the catalogue and the first decisions", 95)
     with db.write() as session:
-        if list_people(session):
+        if _is_done(session):
             return
+        append(session, "demo.seeded", software(ORIGIN), "tre", {}, now=now)
         apply(session, objects, console(ORIGIN), now)
         _decide(session, hashed, now)
     told("The demo is seeded", 100)
+
+
+def is_demo(session: Session) -> bool:
+    """Whether this TRE was made as a demo: a setting alone could make the console hand out real people's links."""
+    return bool(entries(session, kind="demo.seeded", limit=1))
+
+
+def _is_done(session: Session) -> bool:
+    if is_demo(session):
+        return True
+    if list_people(session):
+        raise Refused(
+            [
+                Refusal(
+                    "real-people",
+                    "This TRE was not made as a demo and has people of its own, so --demo is refused: it would hand "
+                    "out their sign-in links. Start without --demo, or choose an empty folder with --state.",
+                )
+            ]
+        )
+    return False
 
 
 def _decide(session: Session, hashed: dict[str, list[HashedFile]], now: dt.datetime) -> None:

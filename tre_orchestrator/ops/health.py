@@ -1,4 +1,5 @@
-"""How the TRE's processes are, asked over their own unix sockets; never through the front door."""
+"""How the TRE's processes are, asked over their own unix sockets; never through the front door. The supervisor of
+workspaces is one of them, though `tre up` does not own it."""
 
 from __future__ import annotations
 
@@ -8,11 +9,14 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tre_orchestrator.errors import TreError
 from tre_orchestrator.settings import Settings
+from tre_orchestrator.workspaces.sandbox.client import SandboxBackend
 
 _HEALTH_PATHS = {"hub": "/hub/health", "web": "/health", "gate": "/health", "controller": "/health"}
 _METRICS_PATHS = {"hub": "/hub/metrics", "web": "/metrics", "gate": "/metrics", "controller": "/metrics"}
 PROCESSES = tuple(_HEALTH_PATHS)
+SUPERVISOR = "supervisor"
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,18 @@ def health_of(settings: Settings, process: str) -> Health:
     return Health(process, status == 200, "answers" if status == 200 else f"answers {status}")
 
 
+def supervisor_health(settings: Settings) -> Health:
+    """Ask the supervisor of workspaces how it is."""
+    try:
+        SandboxBackend(settings).status()
+    except TreError:
+        return Health(SUPERVISOR, False, "does not answer")
+    return Health(SUPERVISOR, True, "answers")
+
+
 def health(settings: Settings) -> list[Health]:
-    """Every process's health."""
-    return [health_of(settings, process) for process in PROCESSES]
+    """Every process's health, the supervisor's last."""
+    return [*(health_of(settings, process) for process in PROCESSES), supervisor_health(settings)]
 
 
 def metrics(settings: Settings, process: str) -> str:

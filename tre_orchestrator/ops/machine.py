@@ -7,6 +7,7 @@ import fcntl
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import stat
 from collections.abc import Iterator
@@ -82,6 +83,7 @@ def prepare(settings: Settings) -> None:
         )
     else:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.state_dir.chmod(0o700)
     for folder in (*(settings.state_dir / name for name in _FOLDERS), settings.run_dir, settings.run_dir / "ws"):
         _make_own(folder, owner)
 
@@ -106,7 +108,11 @@ def _make_own(folder: Path, owner: int | None) -> None:
 def only_one(settings: Settings) -> Iterator[None]:
     """Hold the state folder's lock: two TREs on one folder would undo each other's work."""
     path = settings.run_dir / "up.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        sentence = f"{path} cannot be this TRE's lock ({error.strerror}). Look at who made it, remove it, start again."
+        raise TreError("foreign-lock", sentence) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,7 +134,7 @@ def running_process(settings: Settings) -> int | None:
     """The process id of the `tre up` that holds the state folder, or None."""
     path = settings.run_dir / "up.lock"
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
@@ -138,3 +144,24 @@ def running_process(settings: Settings) -> int | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def signal_running(settings: Settings, process: int, number: signal.Signals) -> None:
+    """Signal the `tre up` that `running_process` found. Its number stands in a file that the services can write, so
+    one that does not belong to the owner of the state folder is left alone; raises `TreError` then."""
+    try:
+        handle = os.pidfd_open(process)
+        owner = Path(f"/proc/{process}").stat().st_uid
+    except (ProcessLookupError, FileNotFoundError):
+        return  # it has just ended
+    try:
+        if owner != settings.state_dir.stat().st_uid:
+            raise TreError(
+                "foreign-process",
+                f"Process {process} belongs to uid {owner}, not to this TRE: it is still starting, or "
+                f"{settings.run_dir / 'up.lock'} is wrong. Try again in a moment.",
+            )
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, number)
+    finally:
+        os.close(handle)

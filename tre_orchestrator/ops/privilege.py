@@ -62,17 +62,22 @@ def reveal(paths: Iterable[Path]) -> None:
 
 
 def hand_over(folder: Path) -> None:
-    """Give a fresh state folder to the service uid; refuse one that belongs to somebody else."""
+    """Give a fresh state folder to the service uid; refuse one that belongs to somebody else.
+
+    What ops may put there before the first start goes along: the settings, which stay root's, and secrets in keys/.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     owner = folder.stat().st_uid
     if owner == SERVICE_UID:
         return
-    if owner != os.geteuid() or any(folder.iterdir()):
+    if owner != os.geteuid() or {path.name for path in folder.iterdir()} - {"settings.yaml", "keys"}:
         raise TreError(
             "foreign-state",
             f"The state folder {folder} belongs to uid {owner}. Start the TRE as that user, or choose another folder "
             "with --state.",
         )
+    for secret in (folder / "keys").glob("*"):
+        os.chown(secret, SERVICE_UID, SERVICE_UID, follow_symlinks=False)
     os.chown(folder, SERVICE_UID, SERVICE_UID)
 
 

@@ -55,10 +55,12 @@ class _Watched:
 
 @dataclass
 class Watcher:
-    """Owns the processes of one TRE. `tell` receives a sentence for each thing a person should know."""
+    """Owns the processes of one TRE. `tell` receives a sentence for each thing a person should know; once `is_over`
+    says so, no answer is waited for."""
 
     settings: Settings
     tell: Callable[[str], None]
+    is_over: Callable[[], bool] = lambda: False
     _all: list[_Watched] = field(default_factory=list)
 
     def start(self) -> None:
@@ -84,7 +86,11 @@ class Watcher:
                 self._write()
             elif process is None and moment >= watched.due:
                 watched.restarts += 1
-                self._launch(watched)
+                try:
+                    self._launch(watched)
+                except OSError as error:
+                    watched.due = moment + watched.wait
+                    self.tell(f"{watched.name} cannot be started ({error.strerror}); again in {watched.wait:g} s.")
 
     def restart(self) -> None:
         """Stop and start every process; the supervisor and its workspaces are not touched."""
@@ -141,7 +147,7 @@ class Watcher:
     def _await_answers(self, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         for watched in self._all:
-            while not health_of(self.settings, watched.name).ok:
+            while not self.is_over() and not health_of(self.settings, watched.name).ok:
                 ended = watched.process is not None and watched.process.poll() is not None
                 if ended or time.monotonic() > deadline:
                     what = "ended at its start" if ended else f"did not answer within {seconds:g} s"
@@ -158,7 +164,10 @@ class Watcher:
             ProcessRecord(w.name, w.process.pid if w.process else 0, w.started_at, w.restarts, w.last_exit)
             for w in self._all
         ]
-        write_records(self.settings, records)
+        try:
+            write_records(self.settings, records)
+        except OSError as error:  # a full disk must not end what runs
+            self.tell(f"What runs could not be noted for `tre status` ({error.strerror}).")
 
 
 def _log_file(path: Path) -> Path:

@@ -42,6 +42,8 @@ def page(
     **values: Any,
 ) -> HTMLResponse:
     """The page of `template`. A `problem` is shown at its top and sets the status; `watch` is what it depends on."""
+    if watch is not None and problem is None and (answer := tag_only(request, watch)):
+        return answer
     site = site_of(request)
     now = site.clock()
     who: Visitor | None = getattr(request.state, "visitor", None)
@@ -62,8 +64,21 @@ def page(
         **values,
     }
     html = _environment().get_template(template).render(context)
-    headers = {} if watch is None else {WATCH_HEADER: quote(watch, safe="!~*'()")}
-    return HTMLResponse(html, status_code=problem.status if problem else status_code, headers=headers)
+    return HTMLResponse(html, status_code=problem.status if problem else status_code, headers=_tagged(watch))
+
+
+def tag_only(request: Request, watch: str) -> HTMLResponse | None:
+    """The whole answer to an open page that only asks whether it is still right; None for everybody else.
+
+    To be asked before anything is read that the tag does not depend on.
+    """
+    if WATCH_HEADER not in request.headers:
+        return None
+    return HTMLResponse(status_code=204, headers=_tagged(watch))
+
+
+def _tagged(watch: str | None) -> dict[str, str]:
+    return {} if watch is None else {WATCH_HEADER: quote(watch, safe="!~*'()")}
 
 
 @cache

@@ -48,12 +48,12 @@ class World:
     def uid(self) -> int:
         return USER if self.mode == "user" else 0
 
-    def start_supervisor(self, module: str = SUPERVISOR, **environment: str) -> None:
-        self.spawn_supervisor(module, **environment)
+    def start_supervisor(self, module: str = SUPERVISOR, log: Path | None = None, **environment: str) -> None:
+        self.spawn_supervisor(module, log, **environment)
         self.wait_for_supervisor()
 
-    def spawn_supervisor(self, module: str = SUPERVISOR, **environment: str) -> None:
-        self.log = self.settings.log_dir / "supervisor.log"
+    def spawn_supervisor(self, module: str = SUPERVISOR, log: Path | None = None, **environment: str) -> None:
+        self.log = log or self.settings.log_dir / "supervisor.log"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, *self.options.words()],

@@ -6,11 +6,13 @@ import os
 import shutil
 import signal
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.machine import is_alive
 from tests.workspaces.sandbox.conftest import World, wait_until
 from tests.workspaces.sandbox.kernel_client import Kernel
 from tre_orchestrator.catalogue.names import WorkspaceId
@@ -137,7 +139,7 @@ def test_a_killed_parent_takes_worker_and_workspaces_along(world: World) -> None
     assert world.process is not None
     world.process.kill()
     world.process.wait()
-    wait_until(lambda: not Path(f"/proc/{worker}").exists() and world.processes() == [])
+    wait_until(lambda: not is_alive(worker) and world.processes() == [])
     assert world.backend.running() == ()
     world.start_supervisor()
     assert world.groups() == []
@@ -339,6 +341,74 @@ def test_an_unknown_workspace_is_told_apart(root_world: World) -> None:
     assert status.reason
     with pytest.raises(Invalid):
         root_world.backend.poll(WorkspaceId("../../etc"))
+
+
+def test_R3_the_last_words_of_a_workspace_that_people_worked_in_are_told_to_nobody(root_world: World) -> None:
+    handle = root_world.start(root_world.plan())
+    canary = "NHS 943 476 5919, male"
+    with Kernel(root_world, handle) as kernel, suppress(Exception):
+        kernel.run(f"import os, signal\nos.write(2, b'{canary}\\n')\nos.kill(os.getppid(), signal.SIGTERM)", 5)
+    wait_until(lambda: not root_world.backend.poll(handle.workspace).running)
+    reason = root_world.backend.poll(handle.workspace).reason
+    assert reason is not None
+    assert reason.startswith("It ended by itself")
+    assert canary not in reason + root_world.log.read_text()
+
+
+def test_N4_a_full_disk_under_the_log_ends_nobody(idle_world: World) -> None:
+    idle_world.start_supervisor(log=Path("/dev/full"))
+    handle = idle_world.start(idle_world.plan(person="ana"))
+    with pytest.raises(Refused):
+        idle_world.start(outside_its_root(idle_world, idle_world.plan(person="bela"), "/home/analyst"))
+    with pytest.raises(Invalid):
+        idle_world.backend.poll(WorkspaceId("../../etc"))
+    first = worker_pid(idle_world)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not is_alive(first) and worker_pids(idle_world) not in ([], [first]) and idle_world.answers())
+    assert not idle_world.backend.poll(handle.workspace).running
+    idle_world.start(idle_world.plan(person="ana"))
+
+
+def test_P4_a_lease_is_a_number(root_world: World) -> None:
+    handle = root_world.start(root_world.plan())
+    for seconds in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(Invalid, match="lease"):
+            root_world.backend.lease([handle.workspace], seconds)
+
+
+@pytest.mark.parametrize("how", ["told to end", "worker killed"])
+def test_a_proof_that_is_cut_off_leaves_no_process(root_world: World, how: str) -> None:
+    def prove() -> None:
+        with suppress(TreError):
+            root_world.backend.prove(root_world.plan())
+
+    proving = threading.Thread(target=prove)
+    proving.start()
+    wait_until(lambda: marked("tre-proof-") != [])
+    assert root_world.process is not None
+    if how == "told to end":
+        root_world.process.terminate()
+        assert root_world.process.wait(10) == 0
+    else:
+        os.kill(worker_pid(root_world), signal.SIGKILL)
+    proving.join(30)
+    wait_until(lambda: marked("tre-proof-") == [], 5)
+    if how == "told to end":
+        root_world.start_supervisor()
+    else:
+        wait_until(root_world.answers)
+    root_world.start(root_world.plan())
+
+
+def marked(word: str) -> list[str]:
+    """Processes with this word among their arguments."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                if word.encode() in (entry / "cmdline").read_bytes():
+                    found.append(entry.name)
+    return found
 
 
 def test_what_a_workspace_prints_does_not_reach_the_disk(root_world: World) -> None:

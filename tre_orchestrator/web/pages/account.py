@@ -57,14 +57,14 @@ def change_password(request: Request, who: Signed, form: Posted) -> Response:
     site = site_of(request)
     now = site.clock()
     try:
-        if form.text("password") != form.text("again"):
+        if form.exact("password") != form.exact("again"):
             raise Invalid("password-differs", "The two new passwords differ. Type the same one twice.")
         with site.db.read() as session:
             known = has_password(session, who.id)
         if known:
-            check_password(site.db, who.id, form.text("current"), now)
+            check_password(site.db, who.id, form.exact("current"), now)
         with site.db.write() as session:
-            set_password(session, who.id, form.text("password"), actor(who.id), now)
+            set_password(session, who.id, form.exact("password"), actor(who.id), now)
             for one in sessions_of_person(session, who.id, now):
                 if one.id != who.identity.session_id:
                     close_session(session, one.id, now)

@@ -16,12 +16,12 @@ from tre_orchestrator.airlock.states import AUTHOR_OWNED
 from tre_orchestrator.airlock.views import RequestView
 from tre_orchestrator.airlock.visibility import Side
 from tre_orchestrator.catalogue.names import PersonId, ProjectName, WorkspaceId
-from tre_orchestrator.errors import NotFound, Refusal, Refused, Stale, TreError
+from tre_orchestrator.errors import NotFound, Refusal, Refused, TreError
 from tre_orchestrator.governance.load import load_project
 from tre_orchestrator.governance.people import membership
 from tre_orchestrator.web.notices import go
 from tre_orchestrator.web.pages.files import file_views
-from tre_orchestrator.web.render import page
+from tre_orchestrator.web.render import page, tag_only
 from tre_orchestrator.web.request_form import form_files, form_of, posted_files, still_missing, values_of, values_posted
 from tre_orchestrator.web.sight import seen_project
 from tre_orchestrator.web.site import Site, site_of
@@ -107,9 +107,9 @@ def save(request: Request, project: str, request_id: int, who: Signed, form: Pos
             workspace=workspace,
             mfa=who.identity.mfa,
         )
-    except NotFound:
-        raise
     except TreError as error:
+        if isinstance(error, NotFound) and error.code != "no-folder":
+            raise
         return _again(request, project, request_id, who, error, form)
     return go(_address(project, request_id), "submitted")
 
@@ -201,19 +201,22 @@ def _again(
     site = site_of(request)
     with site.db.read() as session:
         seen = view(session, project, request_id, who.id, site.clock())
-    return _show(request, seen, who, problem=error, form=None if isinstance(error, Stale) else form)
+    return _show(request, seen, who, problem=error, form=form)
 
 
 def _show(
     request: Request, seen: RequestView, who: Visitor, *, problem: TreError | None = None, form: Form | None = None
 ) -> HTMLResponse:
+    tag = f"{seen.state}|{seen.version}|{len(seen.comments)}"
+    if problem is None and (answer := tag_only(request, tag)):
+        return answer
     site = site_of(request)
     with site.db.read() as session:
         project = load_project(session, seen.project)
         asked_for = request.query_params.get("file", "")
         shown = file_views(session, site, seen, who, asked_for) if seen.side is Side.author else {}
     listing, look_problem = seen.listing, ""
-    if form is None and not listing and seen.side is Side.author and seen.state in AUTHOR_OWNED:
+    if form is None and seen.side is Side.author and seen.state in AUTHOR_OWNED:
         listing, look_problem = _look(site, seen, who)
     files = posted_files(form) if form else form_files(seen.form, listing)
     values: dict[str, Any] = values_posted(form) if form else values_of(seen.form, files)
@@ -232,7 +235,7 @@ def _show(
         statistics=list(Statistic),
         destinations={one.value: one.label for one in Destination},
         events=timeline(seen),
-        watch=f"{seen.state}|{seen.version}|{len(seen.comments)}",
+        watch=tag,
         trail=[
             {"text": "Home", "href": "/"},
             {"text": project.spec.title, "href": f"/projects/{seen.project}"},
@@ -246,7 +249,7 @@ def _look(site: Site, seen: RequestView, who: Visitor) -> tuple[tuple[tuple[str,
     try:
         return look_into(site.courier, own_workspace(site, seen.project, who), seen.form.folder).files, ""
     except TreError as error:
-        return (), error.sentence
+        return seen.listing, error.sentence
 
 
 def _address(project: str, request_id: int) -> str:

@@ -15,7 +15,7 @@ from tre_orchestrator.errors import Invalid, NotFound, TreError
 from tre_orchestrator.governance.load import load_project
 from tre_orchestrator.web.notices import go
 from tre_orchestrator.web.pages.files import file_views
-from tre_orchestrator.web.render import page
+from tre_orchestrator.web.render import page, tag_only
 from tre_orchestrator.web.site import site_of
 from tre_orchestrator.web.timeline import timeline
 from tre_orchestrator.web.visitors import Checker, Form, Posted, Signed, Visitor
@@ -129,6 +129,9 @@ def _show(
             if problem is not None:
                 raise problem
             return RedirectResponse(f"/projects/{project}/requests/{request_id}", status_code=303)
+        tag = f"{seen.state}|{seen.version}|{seen.reviews_in}|{len(seen.comments)}"
+        if problem is None and (answer := tag_only(request, tag)):
+            return answer
         spec = load_project(session, project).spec
         earlier = [
             line
@@ -146,6 +149,6 @@ def _show(
         earlier=earlier,
         events=timeline(seen),
         posted={name: form.text(name) for name in form.data} if form else {},
-        watch=f"{seen.state}|{seen.version}|{seen.reviews_in}|{len(seen.comments)}",
+        watch=tag,
         trail=[{"text": "Queue", "href": "/queue"}, {"text": seen.title or f"Request {seen.id}"}],
     )

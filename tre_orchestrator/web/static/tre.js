@@ -55,11 +55,18 @@ function sayChanged() {
   text.textContent = "This page has changed since you opened it. What you typed is still here. ";
   const link = document.createElement("a");
   link.className = "govuk-link";
-  link.href = location.pathname;
+  link.href = here();
   link.textContent = "Load it again";
   text.append(link);
   box.append(text);
   document.getElementById("main-content").prepend(box);
+}
+
+// This page's address without what only told about the step before.
+function here() {
+  const query = new URLSearchParams(location.search);
+  for (const name of ["done", "starting"]) query.delete(name);
+  return location.pathname + (query.toString() && `?${query}`);
 }
 
 async function watch() {
@@ -68,17 +75,18 @@ async function watch() {
   for (;;) {
     await seconds(4);
     if (document.hidden) continue;
-    const answer = await fetch(location.pathname, {headers: {"X-Tre-Watch": "1"}, redirect: "manual"}).catch(() => null);
+    const answer = await fetch(here(), {headers: {"X-Tre-Watch": "1"}, redirect: "manual"}).catch(() => null);
     const now = answer && answer.headers.get("X-Tre-Watch");
     if (now === null || now === undefined || now === encodeURIComponent(tag)) continue;
     if (isBeingEdited()) sayChanged();
-    else location.replace(location.pathname);
+    else location.replace(here());
   }
 }
 
 function followStart() {
   const box = document.querySelector("[data-progress]");
   if (!box) return;
+  history.replaceState(null, "", here());
   const bar = box.querySelector("progress");
   const log = box.querySelector("[data-log]");
   const source = new EventSource(box.dataset.progress);

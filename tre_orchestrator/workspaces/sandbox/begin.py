@@ -6,6 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 
 from tre_orchestrator.governance.secrets import INNER, required_secret
@@ -46,14 +47,21 @@ def begin(keeper: Keeper, options: Options, lock: Lock, plan: WorkspacePlan, cli
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     log_read, log_write = os.pipe()
     status_read, status_write = os.pipe()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
-        launcher.launch(lock, start, theirs, log_write, status_write)
-    theirs.close()
-    for descriptor in (log_write, status_write):
-        os.close(descriptor)
+        launcher.launch(lock, start, parent, theirs, log_write, status_write)
+    try:
+        theirs.close()
+        for descriptor in (log_write, status_write):
+            os.close(descriptor)
+        running = Running(keeper, options, lock.limits, start, child, ours, log_read, status_read, client, token)
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
     note("starting", workspace=plan.workspace, pid=child)
-    return Running(keeper, options, lock.limits, start, child, ours, log_read, status_read, client, token)
+    return running
 
 
 def _open_sockets(options: Options) -> int:

@@ -38,6 +38,10 @@ class SandboxBackend:
     def __init__(self, settings: Settings) -> None:
         self._path = settings.run_dir / "supervisor.sock"
 
+    def is_up(self) -> bool:
+        """Whether a supervisor answers."""
+        return self._answers()
+
     def start(self, plan: WorkspacePlan, progress: Progress) -> Handle:
         """Start the workspace whose plan lies in its folder; returns when its server answers."""
         with self._conversation({"op": "start", "workspace": plan.workspace}, _ANSWER_SECONDS * 3) as stream:
@@ -48,6 +52,7 @@ class SandboxBackend:
                 progress(said["step"], said["percent"])
         handle = _handle(said)
         self._wait_until_it_answers(handle, progress)
+        self._ask({"op": "ready", "workspace": handle.workspace})
         progress("JupyterLab answers", 100)
         return handle
 

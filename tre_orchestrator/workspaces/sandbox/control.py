@@ -174,18 +174,25 @@ def _unix_listener(path: str) -> socket.socket:
 
 
 def _foreign_process(marker: str) -> int:
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
-        os.execv("/usr/bin/sleep", [marker, "300"])  # noqa: S606
+        try:
+            kernel.die_with_parent(signal.SIGKILL, parent)
+            os.execv("/usr/bin/sleep", [marker, "300"])  # noqa: S606
+        finally:
+            os._exit(1)
     return child
 
 
 def _responder(wanted: dict[str, Any]) -> int:
     """A process that accepts every connection and answers every datagram. It listens before this returns."""
     ready, told = os.pipe()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         try:
+            kernel.die_with_parent(signal.SIGKILL, parent)
             _respond(wanted, told)
         finally:
             os._exit(0)

@@ -6,11 +6,15 @@ unmounts it and frees the device when that process ends, however it ends. Standa
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
+import signal
 import stat
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 
 from tre_orchestrator.errors import Refusal, Unavailable
@@ -19,6 +23,7 @@ from tre_orchestrator.workspaces.sandbox import kernel
 IMAGE = "disk.img"
 MIB = 1024 * 1024
 SMALLEST_MIB = 16
+_FREE_SECONDS = 10.0
 
 
 def why_no_disk_cap(scratch: Path) -> Refusal | None:
@@ -59,7 +64,7 @@ def make_image(folder: int, mib: int) -> None:
     try:
         os.ftruncate(image, max(mib, SMALLEST_MIB) * MIB)
         words = ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "root_owner=0:0,nodiscard", f"/proc/self/fd/{image}"]
-        made = subprocess.run(words, pass_fds=[image], capture_output=True, text=True, timeout=120, check=False)
+        made = _run(words, image, 120)
         if made.returncode != 0:
             raise Unavailable("disk-image", f"The workspace's disk could not be made: {made.stderr.strip()[-200:]}")
         os.rename(draft, IMAGE, src_dir_fd=folder, dst_dir_fd=folder)
@@ -70,17 +75,21 @@ def make_image(folder: int, mib: int) -> None:
         os.close(image)
 
 
-def mount_image(folder: int, target: str, mib: int = 0) -> None:
-    """Mount the workspace's image at `target`, grown to `mib` MiB if it is smaller. Call in a namespace of your own."""
+def mount_image(folder: int, target: str, mib: int = 0, *, read_only: bool = False) -> None:
+    """Mount the workspace's image at `target`, grown to `mib` MiB if it is smaller. Call in a namespace of your own.
+
+    Raises `Unavailable` while it is mounted anywhere else: two mounts of one ext4 destroy it.
+    """
     image = os.open(IMAGE, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
-        status = os.fstat(image)
-        _check_image(status)
-        if mib * MIB > status.st_size:
+        _check_image(os.fstat(image))
+        _take(image)
+        if _has_grown(image, mib):
             _grow(image, mib)
         device, path = kernel.attach_loop(image)
         try:
-            kernel.mount(path, target, "ext4", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOATIME)
+            flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOATIME | (kernel.MS_RDONLY if read_only else 0)
+            kernel.mount(path, target, "ext4", flags)
         finally:
             os.close(device)
     except (OSError, subprocess.SubprocessError) as error:
@@ -93,14 +102,54 @@ def mount_image(folder: int, target: str, mib: int = 0) -> None:
         os.close(image)
 
 
+def _take(image: int) -> None:
+    """Hold the image alone. The loop device keeps this open file, and so the lock, until the last mount is gone."""
+    deadline = time.monotonic() + _FREE_SECONDS
+    while True:
+        try:
+            fcntl.flock(image, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                sentence = "The workspace's disk is still in use, by a copy of its outputs or by its last run. "
+                raise Unavailable("disk-busy", f"{sentence}Try again in a moment.") from error
+            time.sleep(0.05)
+
+
+def _has_grown(image: int, mib: int) -> bool:
+    """Whether `mib` is more than the file system has, by its superblock: a growth may have been interrupted.
+
+    The last block group of a file system may be left out when it is small. Source: the kernel's
+    Documentation/filesystems/ext4/super.rst.
+    """
+    superblock = os.pread(image, 1024, 1024)
+    low, exponent, in_group, high = (int.from_bytes(superblock[at : at + 4], "little") for at in (4, 24, 32, 336))
+    block = 1024 << exponent
+    return mib * MIB - (low | high << 32) * block >= in_group * block
+
+
 def _grow(image: int, mib: int) -> None:
     """Before mounting: a mounted file system grows only for CAP_SYS_RESOURCE, which root lacks in many containers."""
-    os.ftruncate(image, mib * MIB)
+    os.ftruncate(image, max(mib * MIB, os.fstat(image).st_size))
     path = f"/proc/self/fd/{image}"
-    for words, accepted in ((["e2fsck", "-f", "-p", path], (0, 1)), (["resize2fs", path], (0,))):
-        done = subprocess.run(words, pass_fds=[image], capture_output=True, text=True, timeout=300, check=False)
+    for words, accepted in ((["e2fsck", "-f", "-p", path], (0, 1)), (["resize2fs", path, f"{mib}M"], (0,))):
+        done = _run(words, image, 300)
         if done.returncode not in accepted:
             raise OSError(f"{words[0]}: {(done.stderr or done.stdout).strip()[-200:]}")
+
+
+def _run(words: list[str], image: int, seconds: float) -> subprocess.CompletedProcess[str]:
+    """A tool that changes the image and ends with this process, however this one ends."""
+    parent = os.getpid()
+    return subprocess.run(
+        words,
+        pass_fds=[image],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        preexec_fn=lambda: kernel.die_with_parent(signal.SIGKILL, parent),
+    )
 
 
 def _check_image(status: os.stat_result) -> None:
@@ -110,12 +159,11 @@ def _check_image(status: os.stat_result) -> None:
 
 
 def _try_image(scratch: Path) -> None:
+    """In a folder of its own: another TRE on this machine may be trying at the same moment."""
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    try:
+    with tempfile.TemporaryDirectory(prefix="disk-", dir=scratch) as own:
+        folder = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         make_image(folder, SMALLEST_MIB)
         mount_image(folder, "/mnt")
-    finally:
-        os.unlink(IMAGE, dir_fd=folder)

@@ -27,11 +27,19 @@ LONGEST_SECONDS = 300.0
 
 
 class Errand:
-    """A child at work, and what to do when it ends."""
+    """A child at work, and what to do when it ends. `collected` is the workspace whose outputs it reads."""
 
-    def __init__(self, pid: int, finish: Callable[[bool], None], erased_project: str | None = None) -> None:
+    def __init__(
+        self,
+        pid: int,
+        finish: Callable[[bool], None],
+        *,
+        erased_project: str | None = None,
+        collected: str | None = None,
+    ) -> None:
         self._pid = pid
         self.erased_project = erased_project
+        self.collected = collected
         self._finish = finish
         self._until = boot_clock() + LONGEST_SECONDS
         self.pidfd = os.pidfd_open(pid)
@@ -39,8 +47,12 @@ class Errand:
     def tick(self, now: float) -> None:
         """End the child when it takes too long."""
         if now > self._until:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            self.kill()
+
+    def kill(self) -> None:
+        """End the child at once; its client sees the conversation end."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def finish(self) -> None:
         """The child has ended."""
@@ -55,6 +67,8 @@ def collect(
     """Bring out the files of a folder below /outputs; the workspace may be running or not."""
     if running is not None and running.outputs is None:
         raise Unavailable("starting", "The workspace is still starting. Try again in a moment.")
+    if running is not None and running.reason:
+        raise Unavailable("ending", "The workspace is ending. Try again when it has ended.")
     owners = None if running else owners_of(options, lock.mode, f"workspace/{workspace}", "none")
     if running:
         owner = running.owner
@@ -74,8 +88,10 @@ def collect(
             wire.send_file(client, entry.path, entry.size, entry.chunks)
         client.sendall(wire.line({"ok": True}))
 
+    kept = () if running is None or running.outputs is None else (running.outputs,)
     try:
-        return Errand(_fork(bring, client), lambda _done: running.release() if running else None)
+        child = _fork(bring, client, *kept)
+        return Errand(child, lambda _done: running.release() if running else None, collected=workspace)
     except BaseException:
         if running:
             running.release()
@@ -90,7 +106,7 @@ def erase_copies(
     `when_done` is called when the child that did it is gone, so that a start right afterwards is not refused.
     """
     work = _fork(lambda: eraser.erase(options.roots, workspace, project), client)
-    return Errand(work, lambda done: when_done() if done else None, project)
+    return Errand(work, lambda done: when_done() if done else None, erased_project=project)
 
 
 def prove(options: Options, locked: MachineLock, client: socket.socket) -> Errand:
@@ -102,21 +118,23 @@ def prove(options: Options, locked: MachineLock, client: socket.socket) -> Erran
     return Errand(_fork(run, client), lambda _done: None)
 
 
-def _fork(work: Callable[[], None], client: socket.socket) -> int:
+def _fork(work: Callable[[], None], client: socket.socket, *kept: int) -> int:
+    """The child has its client's connection and the `kept` descriptors, nothing else of the supervisor's."""
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        _work(work, client, parent)
+        _work(work, client, parent, kept)
     return child
 
 
-def _work(work: Callable[[], None], client: socket.socket, parent: int) -> NoReturn:
+def _work(work: Callable[[], None], client: socket.socket, parent: int, kept: tuple[int, ...]) -> NoReturn:
     """In the child: do it, tell the client what went wrong, end."""
     code = 1
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         kernel.die_with_parent(signal.SIGKILL, parent)
+        kernel.close_all_but(client.fileno(), *kept)
         client.settimeout(LONGEST_SECONDS)
         work()
         code = 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import sys
+import os
+from contextlib import suppress
 
 
 def note(event: str, **facts: object) -> None:
-    """Write down what happened."""
+    """Write down what happened. A full disk must not end people's workspaces, so a line may be lost."""
     entry = {"timestamp": dt.datetime.now(dt.UTC).isoformat(), "level": "info", "event": f"supervisor.{event}", **facts}
-    print(json.dumps(entry, default=str), file=sys.stderr, flush=True)
+    with suppress(OSError):
+        os.write(2, json.dumps(entry, default=str).encode() + b"\n")

@@ -10,8 +10,10 @@ import ctypes
 import errno
 import fcntl
 import os
+import socket
 import struct
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import PurePosixPath
 
 CLONE_NEWNS = 0x00020000
@@ -91,6 +93,17 @@ def die_with_parent(signal_number: int, parent: int) -> None:
         os.kill(os.getpid(), signal_number)
 
 
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor but these and the three standard ones: what a fork inherited by chance stays with nobody.
+
+    A descriptor into a mounted file system keeps it mounted, one of a lock file keeps the lock.
+    """
+    for number in [int(name) for name in os.listdir("/proc/self/fd")]:
+        if number > 2 and number not in kept:
+            with suppress(OSError):  # the one that listed the folder is gone already
+                os.close(number)
+
+
 def no_new_privileges() -> None:
     """Nothing this process starts can gain rights by a setuid file."""
     _check(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
@@ -101,6 +114,43 @@ def become(uid: int, gid: int, groups: tuple[int, ...] = ()) -> None:
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
+
+
+def made_as(uid: int, make: Callable[[], object]) -> None:
+    """Let a child that is `uid` make something in that uid's own folder; raises the child's OSError.
+
+    Root does not make it and give it away: that would go by its name, and by then the folder's owner may have put
+    another file there. Nor does root change its own uid meanwhile: that would undo `die_with_parent`.
+    """
+    if os.geteuid() != 0:
+        make()
+        return
+    child = os.fork()
+    if child == 0:
+        code = errno.EIO
+        try:
+            become(uid, uid)
+            make()
+            code = 0
+        except OSError as error:
+            code = error.errno or code
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code != 0:
+        raise OSError(abs(code), os.strerror(abs(code)))
+
+
+def bind_socket(listener: socket.socket, folder: int, name: str) -> None:
+    """Bind a unix socket at `name` in the folder behind a descriptor, for its owner alone."""
+    here, mask = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), os.umask(0o177)
+    try:
+        os.fchdir(folder)
+        listener.bind(name)
+    finally:
+        os.umask(mask)
+        os.fchdir(here)
+        os.close(here)
 
 
 def attach_loop(image: int) -> tuple[int, str]:

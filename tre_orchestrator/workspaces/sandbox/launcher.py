@@ -14,7 +14,6 @@ import resource
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -61,13 +60,16 @@ class Start:
     environment: dict[str, str]
 
 
-def launch(lock: Lock, start: Start, report: socket.socket, log: int, status: int) -> NoReturn:
+def launch(lock: Lock, start: Start, parent: int, report: socket.socket, log: int, status: int) -> NoReturn:
     """Become the workspace. `report` is a seqpacket socket that takes the steps, the outputs folder and any error.
 
-    Never returns: either this process is bwrap afterwards, or it has said why not and ends.
+    Never returns: either this process is bwrap afterwards, or it has said why not and ends. It ends with `parent`, the
+    process id of whoever forked it, at every step.
     """
     try:
-        _launch(lock, start, report, log, status)
+        kernel.die_with_parent(signal.SIGKILL, parent)
+        kernel.close_all_but(report.fileno(), log, status, start.sockets)
+        _launch(lock, start, parent, report, log, status)
     except TreError as error:
         _say(report, wire.error_message(error))
     except Exception as error:  # noqa: BLE001  # a child of the supervisor must end here, with a reason
@@ -78,8 +80,7 @@ def launch(lock: Lock, start: Start, report: socket.socket, log: int, status: in
     os._exit(1)
 
 
-def _launch(lock: Lock, start: Start, report: socket.socket, log: int, status: int) -> None:
-    parent = os.getppid()
+def _launch(lock: Lock, start: Start, parent: int, report: socket.socket, log: int, status: int) -> None:
     plan = start.plan
     if start.owners is not None:
         staging.make_stage()
@@ -90,7 +91,7 @@ def _launch(lock: Lock, start: Start, report: socket.socket, log: int, status: i
             binds, outputs = staging.unstaged(plan), os.dup(folders[places.OUTPUTS])
         else:
             staging.give_owners(folders, start.owners)
-            has_image = lock.disk_cap and staging.uses_image(own, folders)
+            has_image = staging.uses_image(own, folders, can_mount=lock.disk_cap)
             binds = staging.stage(plan, folders, start.owners, own if has_image else None)
             outputs = staging.outputs_on_disk() if has_image else os.dup(folders[places.OUTPUTS])
     _say(report, {"step": "Closing the lock", "percent": 25})
@@ -206,10 +207,7 @@ def _arrange(wanted: dict[int, int]) -> None:
     high = {number: _moved_up(descriptor) for number, descriptor in wanted.items()}
     for number, descriptor in high.items():
         os.dup2(descriptor, number, inheritable=True)
-    for number in [int(name) for name in os.listdir("/proc/self/fd")]:
-        if number not in wanted:
-            with suppress(OSError):  # the one that listed the folder is gone already
-                os.close(number)
+    kernel.close_all_but(*wanted)
 
 
 def _moved_up(descriptor: int) -> int:

@@ -26,8 +26,9 @@ def make_listener(folder: int, name: str, owner: int | None) -> socket.socket:
         try:
             kernel.unshare(kernel.CLONE_NEWNET | (0 if os.geteuid() == 0 else kernel.CLONE_NEWUSER))
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            os.umask(0o177)
-            listener.bind(f"/proc/self/fd/{folder}/{name}")
+            if owner is not None:
+                kernel.become(owner, owner)
+            kernel.bind_socket(listener, folder, name)
             listener.listen(BACKLOG)
             socket.send_fds(theirs, [b"made"], [listener.fileno()])
         except OSError as error:
@@ -42,6 +43,4 @@ def make_listener(folder: int, name: str, owner: int | None) -> socket.socket:
         os.waitpid(child, 0)
     if not descriptors:
         raise OSError(f"the workspace's socket could not be made: {said.decode(errors='replace') or 'no answer'}")
-    if owner is not None:
-        os.chown(name, owner, owner, dir_fd=folder, follow_symlinks=False)
     return socket.socket(fileno=descriptors[0])

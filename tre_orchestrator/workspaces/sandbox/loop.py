@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from tre_orchestrator.errors import Invalid, TreError, Unavailable
-from tre_orchestrator.workspaces.sandbox import wire
+from tre_orchestrator.workspaces.sandbox import kernel, wire
 from tre_orchestrator.workspaces.sandbox.journal import note
 from tre_orchestrator.workspaces.sandbox.options import SOCKET, Options
 
@@ -40,12 +40,7 @@ class Loop:
         """Take requests from here on, from the services' uid and our own."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._unlink_socket()
-        mask = os.umask(0o177)
-        try:
-            listener.bind(f"/proc/self/fd/{self._folder}/{SOCKET}")
-        finally:
-            os.umask(mask)
-        self.hand_over(SOCKET)
+        kernel.made_as(self._options.service, lambda: kernel.bind_socket(listener, self._folder, SOCKET))
         listener.listen(64)
         self._selector.register(listener, selectors.EVENT_READ, lambda: self._accept(listener))
         return listener
@@ -53,7 +48,10 @@ class Loop:
     def select(self, seconds: float) -> None:
         """Act on what can be read within so many seconds."""
         for key, _ in self._selector.select(seconds):
-            key.data()
+            try:
+                key.data()
+            except Exception as error:  # noqa: BLE001  # one workspace's or client's trouble must not end all others
+                note("failed", error=repr(error))
 
     def hang_up_all(self, listener: socket.socket) -> None:
         """Take no more requests."""
@@ -123,12 +121,6 @@ class Loop:
             note("failed", error=repr(error))
             sentence = f"The supervisor of workspaces could not do this: {error}."
             self.send(connection, wire.error_message(Unavailable("supervisor", sentence)))
-
-    def hand_over(self, name: str) -> None:
-        """Root makes it, the services use it."""
-        if os.geteuid() == 0:
-            owner = self._options.service
-            os.chown(name, owner, owner, dir_fd=self._folder, follow_symlinks=False)
 
     def _unlink_socket(self) -> None:
         with suppress(FileNotFoundError):

@@ -16,6 +16,7 @@ import os
 import platform
 import secrets
 import shutil
+import signal
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from tre_orchestrator.errors import Unavailable
 from tre_orchestrator.workspaces import plan as places
 from tre_orchestrator.workspaces.plan import Mount, PlanLimits, WorkspacePlan
 from tre_orchestrator.workspaces.proof import Attempt, ProofRecord, judge, record_data
-from tre_orchestrator.workspaces.sandbox import control, launcher, probe
+from tre_orchestrator.workspaces.sandbox import control, kernel, launcher, probe
 from tre_orchestrator.workspaces.sandbox.arguments import Mode
 from tre_orchestrator.workspaces.sandbox.begin import owners_of
 from tre_orchestrator.workspaces.sandbox.lock import MachineLock
@@ -120,7 +121,7 @@ class _Site:
         for folder in (scratch / "data", scratch / "inside", own / "imports", own / "outcomes"):
             _open_to_all(folder)
         if owners is not None:
-            for folder in (own / "home", own / "outputs", scratch / "shared" / "proof"):
+            for folder in (own / "home", own / "outputs", scratch / "shared" / "proof", scratch / "run" / "ws"):
                 os.chown(folder, owners.service, owners.service)
         plan = _plan(mine, own)
         start = launcher.Start(
@@ -182,9 +183,10 @@ def _run_locked(locked: MachineLock, start: launcher.Start) -> str:
     report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     log_read, log_write = os.pipe()
     status_read, status_write = os.pipe()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
-        launcher.launch(locked.lock, start, theirs, log_write, status_write)
+        launcher.launch(locked.lock, start, parent, theirs, log_write, status_write)
     for descriptor in (theirs.detach(), log_write, status_write):
         os.close(descriptor)
     with open(log_read, "rb") as stream:
@@ -217,9 +219,11 @@ def _attempt(said: dict[str, Any], *, broken_is_reached: bool) -> Attempt:
 def _in_child(work: Any) -> dict[str, Any]:
     """The work's answer, from a process whose namespaces and descriptors end with it."""
     ours, theirs = os.pipe()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         try:
+            kernel.die_with_parent(signal.SIGKILL, parent)
             said = json.dumps(work()).encode()
         except Exception as error:  # noqa: BLE001  # told by the parent
             said = json.dumps({"failed": str(error)}).encode()

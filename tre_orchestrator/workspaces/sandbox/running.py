@@ -17,15 +17,16 @@ from typing import Any, Protocol
 
 from tre_orchestrator.errors import Unavailable
 from tre_orchestrator.workspaces.sandbox import processes
+from tre_orchestrator.workspaces.sandbox.journal import note
 from tre_orchestrator.workspaces.sandbox.launcher import Start
 from tre_orchestrator.workspaces.sandbox.limits import Limits, Usage
 from tre_orchestrator.workspaces.sandbox.options import Options
 
 LOG_BYTES = 32 * 1024
-"""What is kept, in memory only, of what a workspace prints: enough to say why it did not start. The rest is read and
-thrown away, because a workspace's output is the analyst's and must not reach the host's disk (R3)."""
+"""What is kept, in memory only, of what a workspace prints until its server answers: enough to say why it did not
+start. From then on everything is read and thrown away, and nothing of it is ever written down: a workspace's output is
+the analyst's (R3)."""
 
-LOG_SECONDS = 60.0
 _BUDGET = 256 * 1024
 _START_SECONDS = 60.0
 
@@ -69,7 +70,7 @@ class Running:
     ) -> None:
         self.id = start.plan.workspace
         self.project = start.plan.project
-        self.reason = ""
+        self.reason, self.last_words = "", ""
         self.lease_until = boot_clock() + options.lease_seconds
         self.outputs: int | None = None
         self.first: int | None = None
@@ -88,6 +89,7 @@ class Running:
         self._report = report
         self._status, self._status_text = status, b""
         self._log, self._log_text, self._log_budget = log, bytearray(), _BUDGET
+        self._is_ready = False
         self._endings: list[Callable[[], None]] = []
         self._pidfd = os.pidfd_open(child)
         self._first_pidfd: int | None = None
@@ -119,6 +121,11 @@ class Running:
         """What it has used so far."""
         counted = self._limits.usage(self.group)
         return counted or processes.usage_of(self._pid)
+
+    def is_ready(self) -> None:
+        """Its server has answered: from now on what it prints is the analyst's."""
+        self._is_ready = True
+        self._log_text.clear()
 
     def on_end(self, act: Callable[[], None]) -> None:
         """Call `act` once it is gone."""
@@ -200,10 +207,9 @@ class Running:
         if not data:
             self._keeper.unwatch(self._log)
             return False
-        if boot_clock() - self._began < LOG_SECONDS:
-            self._log_text += data[: LOG_BYTES - len(self._log_text)]
-        else:
-            self._log_text.clear()
+        if not self._is_ready:
+            self._log_text += data
+            del self._log_text[:-LOG_BYTES]
         self._log_budget -= len(data)
         if self._log_budget <= 0:  # somebody inside floods us: read on at the next tick
             self._keeper.unwatch(self._log)
@@ -227,24 +233,27 @@ class Running:
             pass
         while self._log_budget > 0 and self._on_log():
             pass
-        self.reason = self.reason or self._why_ended(self._exit_code)
+        if not self.reason:
+            self.reason = self._why_ended(self._exit_code)
+            self.last_words = self._last_words()
         self.gone = True
         self._clear()
         code = "not-started" if self.first is None else "ended"
-        self._tell({"error": {"code": code, "sentence": self.reason, "status": 503}}, last=True)
+        self._tell({"error": {"code": code, "sentence": self.reason + self.last_words, "status": 503}}, last=True)
         self._keeper.ended(self)
         for act in self._endings:
             act()
 
     def _why_ended(self, code: int) -> str:
-        """In words; while it starts, with the last line it printed, because nobody has worked in it yet."""
+        if self.first is None:
+            return "The sandbox could not be made."
+        return f"It ended by itself ({f'signal {-code}' if code < 0 else f'code {code}'})."
+
+    def _last_words(self) -> str:
+        """The last line it printed before its server answered, when nobody had worked in it yet."""
         lines = self._log_text.decode(errors="replace").replace(self._token, "[token]").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        during_start = boot_clock() - self._began < LOG_SECONDS
-        told = f" Its last words: {last[:200]}" if last and during_start else ""
-        if self.first is None:
-            return f"The sandbox could not be made.{told}"
-        return f"It ended by itself ({f'signal {-code}' if code < 0 else f'code {code}'}).{told}"
+        return f" Its last words: {last[:200]}" if last else ""
 
     def _clear(self) -> None:
         for descriptor in (self._report.fileno(), self._status, self._log, self._first_pidfd):
@@ -254,7 +263,10 @@ class Running:
         for number in (self._status, self._log, self._pidfd, self._first_pidfd, self.outputs):
             if number is not None:
                 os.close(number)
-        self._limits.clear(self.group)
+        try:
+            self._limits.clear(self.group)
+        except OSError as error:  # the next supervisor sweeps it
+            note("group-left", workspace=self.id, error=error.strerror)
         with suppress(FileNotFoundError):
             os.unlink(self._start.plan.socket_name, dir_fd=self._start.sockets)
         os.close(self._start.sockets)

@@ -107,13 +107,24 @@ def outputs_on_disk() -> int:
 def open_image_outputs(own: int) -> int:
     """The outputs folder on the image of a workspace that does not run, after `make_stage`."""
     target = _stage_folder("disk")
-    disk.mount_image(own, str(target))
+    disk.mount_image(own, str(target), read_only=True)
     return outputs_on_disk()
 
 
-def uses_image(own: int, folders: dict[str, int]) -> bool:
-    """Whether this workspace lives on an image: it has one, or nothing was ever written to its plain folders."""
-    return disk.has_image(own) or not any(os.listdir(folders[target]) for target in _OWN)
+def uses_image(own: int, folders: dict[str, int], *, can_mount: bool) -> bool:
+    """Whether this workspace lives on an image: it has one, or nothing was ever written to its plain folders.
+
+    Raises `Unavailable` when it has one that cannot be mounted now: it must never see empty folders instead.
+    """
+    if disk.has_image(own):
+        if not can_mount:
+            raise Unavailable(
+                "disk-not-mounted",
+                "This workspace's files lie on a disk image, and this machine mounts none at the moment. They are "
+                "safe. Ask the people who run this TRE to look at `tre doctor` and restart it.",
+            )
+        return True
+    return can_mount and not any(os.listdir(folders[target]) for target in _OWN)
 
 
 def open_own(plan_workspace: str, roots: Roots) -> int:
@@ -150,6 +161,7 @@ def _own_disk(own: int, owners: Owners, disk_mib: int) -> dict[str, int]:
         folder.mkdir(mode=0o700, exist_ok=True)
         opened[place] = os.open(folder, _FOLDER | os.O_CLOEXEC)
         os.fchown(opened[place], owners.workspace, owners.workspace)
+        os.fchmod(opened[place], 0o700)
     return opened
 
 

@@ -7,6 +7,7 @@ gone. Standard library only.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -48,6 +49,7 @@ class Worker(Loop):
             "start": self._start,
             "stop": self._stop,
             "poll": self._poll,
+            "ready": self._ready,
             "list": self._list,
             "lease": self._lease,
             "collect": self._collect,
@@ -65,7 +67,7 @@ class Worker(Loop):
         try:
             while True:
                 self._tick()
-                if self._ending and not self._running:
+                if self._ending and not self._running and not self._errands:
                     return
                 self.select(TICK_SECONDS)
         finally:
@@ -82,14 +84,13 @@ class Worker(Loop):
             self._machine.limits.clear(name)
             note("swept", group=name)
         with suppress(FileExistsError):
-            os.mkdir("ws", 0o700, dir_fd=self._folder)
+            kernel.made_as(self._options.service, lambda: os.mkdir("ws", 0o700, dir_fd=self._folder))
         try:
             sockets = kernel.openat2(self._folder, "ws", os.O_RDONLY | os.O_DIRECTORY, kernel.BENEATH)
         except OSError as error:
             sentence = f"{self._options.run_dir / 'ws'} is not the folder it should be ({error.strerror}). Remove it."
             raise Unavailable("run-folder", sentence) from error
         try:
-            self.hand_over("ws")
             for name in os.listdir(sockets):
                 os.unlink(name, dir_fd=sockets)
         finally:
@@ -100,11 +101,14 @@ class Worker(Loop):
         if self._to_end and not self._ending:
             self._ending = True
             for workspace in self._running.values():
-                workspace.kill("This TRE was stopped.")
+                self._end(workspace, "This TRE was stopped.")
+            for errand in self._errands.values():
+                errand.kill()
         for workspace in list(self._running.values()):
             if workspace.lease_until < now and not workspace.reason:
                 note("lease-lapsed", workspace=workspace.id)
-                workspace.kill("Nobody renewed its lease: the controller of this TRE was not running. Start it again.")
+                sentence = "Nobody renewed its lease: the controller of this TRE was not running. Start it again."
+                self._end(workspace, sentence)
             workspace.tick(now)
         for errand in list(self._errands.values()):
             errand.tick(now)
@@ -118,10 +122,19 @@ class Worker(Loop):
         if name in self._running:
             raise Stale("already-running", "This workspace is already running.")
         plan = self._read_plan(name)
+        if any(errand.collected == name for errand in self._errands.values()):
+            raise Unavailable("collecting", "Its outputs are being copied. Try again in a moment.")
         if any(errand.erased_project == plan.project for errand in self._errands.values()):
             raise Unavailable("erasing", "Copies of this project are being deleted. Try again in a moment.")
         self._running[name] = begin(self, self._options, self._lock_now().lock, plan, connection)
         self._ends.pop(name, None)
+
+    def _end(self, workspace: Running, why: str) -> None:
+        """End it, and whatever copies its outputs: a child's open file would keep its disk mounted."""
+        workspace.kill(why)
+        for errand in self._errands.values():
+            if errand.collected == workspace.id:
+                errand.kill()
 
     def _read_plan(self, name: str) -> WorkspacePlan:
         state = str(self._options.state_dir)
@@ -141,7 +154,7 @@ class Worker(Loop):
             self.send(connection, {"ok": True})
             return
         workspace.on_end(lambda: self.send(connection, {"ok": True}))
-        workspace.kill("It was stopped.")
+        self._end(workspace, "It was stopped.")
 
     def _poll(self, connection: socket.socket, request: dict[str, Any]) -> None:
         name = _workspace_in(request)
@@ -154,12 +167,22 @@ class Worker(Loop):
         told = {"running": True, "reason": None, "cpu": usage.cpu_seconds, "memory": usage.memory_bytes}
         self.send(connection, {"ok": True, **told})
 
+    def _ready(self, connection: socket.socket, request: dict[str, Any]) -> None:
+        workspace = self._running.get(_workspace_in(request))
+        if workspace is None:
+            raise Stale("not-running", "This workspace has ended.")
+        workspace.is_ready()
+        self.send(connection, {"ok": True})
+
     def _list(self, connection: socket.socket, _request: dict[str, Any]) -> None:
         handles = [workspace.handle for workspace in self._running.values() if workspace.handle]
         self.send(connection, {"ok": True, "workspaces": handles})
 
     def _lease(self, connection: socket.socket, request: dict[str, Any]) -> None:
-        until = boot_clock() + min(float(request["seconds"]), self._options.lease_seconds)
+        seconds = request.get("seconds")
+        if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+            raise Invalid("lease", "A lease is a number of seconds.")
+        until = boot_clock() + min(seconds, self._options.lease_seconds)
         for name in request["workspaces"]:
             if name in self._running:
                 self._running[name].lease_until = until
@@ -228,10 +251,10 @@ class Worker(Loop):
     def ended(self, workspace: Running) -> None:
         """Its last process is gone and everything of it is cleared away."""
         self._running.pop(workspace.id, None)
-        self._ends[workspace.id] = workspace.reason
+        self._ends[workspace.id] = workspace.reason + workspace.last_words
         while len(self._ends) > _REMEMBERED_ENDS:
             self._ends.pop(next(iter(self._ends)))
-        note("ended", workspace=workspace.id, reason=workspace.reason)
+        note("ended", workspace=workspace.id, reason=workspace.reason)  # never the last words
 
 
 def _workspace_in(request: dict[str, Any]) -> str:

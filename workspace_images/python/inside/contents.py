@@ -24,7 +24,7 @@ class WorkspaceContents(AsyncLargeFileManager):
 
     files_handler_class = NoDownloads
 
-    async def get(self, path, content=True, type=None, format=None, **more):  # noqa: A002 - Jupyter's names
+    async def get(self, path, content=True, type=None, format=None, **more):
         """A file or folder; raises 403 for what the browser has no use for."""
         model = await super().get(path, content=content, type=type, format=format, **more)
         if not content or model["type"] == "directory":
