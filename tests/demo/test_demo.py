@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select
 from stdnum.gb import nhs
 
+from tests.governance import build
 from tests.governance.build import codes
 from tre_orchestrator.catalogue.models import Dataset, Person, Project
 from tre_orchestrator.catalogue.names import DatasetName, PersonId, ProjectName
@@ -102,6 +103,18 @@ def test_data_that_were_half_written_are_written_again(
     seed(db, demo, now)
     assert (demo.state_dir / "data/admissions/1.0/a.csv").stat().st_size > 1000
     assert not list((demo.state_dir / "data/admissions").glob(".*"))
+
+
+def test_P2_a_setting_alone_does_not_make_a_demo_of_real_people(
+    db: Database, settings: Settings, now: dt.datetime
+) -> None:
+    """Or the console could print the sign-in links of both checkers."""
+    build.ready(db, settings, now)
+    as_demo = settings.model_copy(update={"demo": True})
+    with pytest.raises(Refused, match="has people of its own"):
+        seed(db, as_demo, now)
+    with db.read() as session:
+        assert not seeding.is_demo(session)
 
 
 def test_only_a_demo_is_seeded(db: Database, settings: Settings, now: dt.datetime) -> None:

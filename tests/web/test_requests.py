@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.web.world import FILES, FORM, Requests, World, build, field_of
+from tre_orchestrator.errors import NotFound
 from tre_orchestrator.ledger import tre_verify
 from tre_orchestrator.ledger.database import Database
 
@@ -92,6 +93,40 @@ def test_stale_form_gets_409_and_the_fresh_state(requests: Requests) -> None:
     assert answer.status_code == 409
     assert "changed since you opened it" in answer.text
     assert "Older words" not in answer.text
+    assert FORM["title"] in answer.text
+
+
+def test_an_open_page_of_a_draft_does_not_look_into_the_folder_again(requests: Requests) -> None:
+    address = requests.draft()
+    client, courier = requests.world.client("analyst"), requests.world.courier
+    tag = client.get(address).headers["X-Tre-Watch"]
+    before = courier.calls
+    asked = client.get(address, headers={"X-Tre-Watch": "1"})
+    assert (asked.status_code, asked.text, asked.headers["X-Tre-Watch"]) == (204, "", tag)
+    assert courier.calls == before
+
+
+def test_a_draft_shows_what_lies_in_the_folder_now_also_after_a_check_stopped_it(requests: Requests) -> None:
+    address = requests.draft({"a.csv": "month,n\n1,12\n"})
+    requests.world.courier.files = {"renamed.csv": b"month,n\n1,12\n"}
+    html = requests.world.client("analyst").get(address).text
+    assert 'value="renamed.csv"' in html
+    assert 'value="a.csv"' not in html
+
+
+def test_a_folder_that_is_gone_is_said_beside_the_typed_text(
+    requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = requests.draft()
+    version = field_of(requests.world.client("analyst").get(address).text, "version")
+
+    def gone(*_: object) -> None:
+        raise NotFound("no-folder", "There is no folder 'tabels' in /outputs.")
+
+    monkeypatch.setattr(requests.world.courier, "collect", gone)
+    answer = requests.post("analyst", f"{address}/form", **FORM, version=version, act="submit")
+    assert answer.status_code == 404
+    assert "There is no folder" in answer.text
     assert FORM["title"] in answer.text
 
 

@@ -139,7 +139,7 @@ def test_starting_workspace_shows_progress_and_works_without_script(world: World
         row.state = "starting"
     html = world.client("analyst").get(PLACE).text
     assert f'data-progress="{PLACE}/progress"' in html
-    assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in html
+    assert f'<noscript><meta http-equiv="refresh" content="3;url={PLACE}"></noscript>' in html
 
 
 def revoke_all(world: World, grace: int = 0) -> None:

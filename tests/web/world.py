@@ -101,8 +101,10 @@ class FakeCourier:
     """Hands out the files that a test put into /outputs."""
 
     files: dict[str, bytes] = field(default_factory=dict)
+    calls: int = 0
 
     def collect(self, workspace: str, folder: str) -> Iterator[Copied]:
+        self.calls += 1
         for path, content in self.files.items():
             yield Copied(path, content)
 

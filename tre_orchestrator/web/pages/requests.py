@@ -16,7 +16,7 @@ from tre_orchestrator.airlock.states import AUTHOR_OWNED
 from tre_orchestrator.airlock.views import RequestView
 from tre_orchestrator.airlock.visibility import Side
 from tre_orchestrator.catalogue.names import PersonId, ProjectName, WorkspaceId
-from tre_orchestrator.errors import NotFound, Refusal, Refused, TreError
+from tre_orchestrator.errors import NotFound, Refusal, Refused, Stale, TreError
 from tre_orchestrator.governance.load import load_project
 from tre_orchestrator.governance.people import membership
 from tre_orchestrator.web.notices import go
@@ -201,7 +201,7 @@ def _again(
     site = site_of(request)
     with site.db.read() as session:
         seen = view(session, project, request_id, who.id, site.clock())
-    return _show(request, seen, who, problem=error, form=form)
+    return _show(request, seen, who, problem=error, form=None if isinstance(error, Stale) else form)
 
 
 def _show(
