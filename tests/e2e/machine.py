@@ -26,10 +26,15 @@ def worker_of(settings: Settings) -> int:
     for pid in processes_of(settings):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
         if "sandbox.supervisor" in words:
-            found[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            found[pid] = parent_of(pid)
     workers = [pid for pid, parent in found.items() if parent in found and found[parent] not in found]
     assert len(workers) == 1, found
     return workers[0]
+
+
+def parent_of(pid: int) -> int:
+    """The process id of its parent."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def processes_of(settings: Settings, *, workspaces_only: bool = False) -> list[int]:

@@ -26,7 +26,7 @@ from sqlalchemy import select
 from tests.e2e.conftest import RunningTre, free_port, start_tre, stop_tre
 from tests.e2e.desk import PageKernel, at_desk, open_workspace
 from tests.e2e.lab import frame_of, open_notebook, run_cell
-from tests.e2e.machine import is_alive, left_behind, processes_of, worker_of
+from tests.e2e.machine import is_alive, left_behind, parent_of, processes_of, worker_of
 from tre_orchestrator.governance.tables import GrantRow
 from tre_orchestrator.ledger.database import Database
 from tre_orchestrator.ledger.read import entries
@@ -232,9 +232,12 @@ def test_a_killed_up_takes_the_services_along_and_the_next_one_picks_the_workspa
     assert life.remembers()
 
 
-def test_a_killed_supervisor_ends_workspaces_on_record_and_is_back(life: Life) -> None:
+@pytest.mark.parametrize("whole", [False, True], ids=["its worker", "all of it"])
+def test_a_killed_supervisor_ends_workspaces_on_record_and_is_back(life: Life, whole: bool) -> None:
     seen = len(life.recorded())
-    os.kill(worker_of(life.settings), signal.SIGKILL)
+    worker = worker_of(life.settings)
+    os.kill(parent_of(worker) if whole else worker, signal.SIGKILL)
+    until(lambda: not is_alive(worker), "the worker ends too")
     until(lambda: "workspace.ended" in dict(life.recorded()[seen:]), "the end is on record")
     assert ("workspace.ended", "gone") in life.recorded()[seen:]
     until(lambda: SandboxBackend(life.settings)._answers(), "the supervisor answers")

@@ -41,7 +41,7 @@ class ProcessBackend:
         self._folder = settings.state_dir / "running"
         self._folder.mkdir(exist_ok=True)
 
-    def start(self, plan: WorkspacePlan, progress: Progress) -> Handle:
+    def start(self, plan: WorkspacePlan, lock: str, progress: Progress) -> Handle:
         if (self._settings.state_dir / "fail").exists():
             raise Unavailable("no-room", (self._settings.state_dir / "fail").read_text())
         progress("Making the sandbox", 50)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tre_orchestrator.catalogue.names import WorkspaceId
-from tre_orchestrator.errors import Unavailable
+from tre_orchestrator.errors import Stale, Unavailable
 from tre_orchestrator.workspaces.backend import BackendStatus, CollectedFile, Handle, Progress, Status
 from tre_orchestrator.workspaces.plan import WorkspacePlan
 from tre_orchestrator.workspaces.proof import ProbeResult, ProofRecord
@@ -36,7 +36,9 @@ class FakeBackend:
         self.on_prove: Callable[[], None] = lambda: None
         self._guard = threading.Lock()
 
-    def start(self, plan: WorkspacePlan, progress: Progress) -> Handle:
+    def start(self, plan: WorkspacePlan, lock: str, progress: Progress) -> Handle:
+        if lock != self.status().lock_digest:
+            raise Stale("lock-changed", "The lock is another one.")
         self.on_start()
         progress("Making the sandbox", 50)
         workspace = WorkspaceId(plan.workspace)

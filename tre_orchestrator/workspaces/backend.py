@@ -70,8 +70,11 @@ class CollectedFile:
 class Backend(Protocol):
     """A place that runs workspaces."""
 
-    def start(self, plan: WorkspacePlan, progress: Progress) -> Handle:
-        """Start what `workspaces/<id>/plan.json` says; returns when the listener accepts connections."""
+    def start(self, plan: WorkspacePlan, lock: str, progress: Progress) -> Handle:
+        """Start what `workspaces/<id>/plan.json` says; returns when the listener accepts connections.
+
+        `lock` is the digest of the lock that was proven: raises `Stale` when this one is not it any more (N2).
+        """
 
     def stop(self, workspace: WorkspaceId) -> None:
         """End the workspace; returns when nothing of it runs any more. Not running is no error."""

@@ -56,8 +56,8 @@ class Starter:
     def run(self) -> Handle:
         """Start it; raises after everything was put back."""
         try:
-            planned, decision = self._prepare()
-            handle = self.backend.start(planned, self._pass_on)
+            planned, decision, lock = self._prepare()
+            handle = self.backend.start(planned, lock, self._pass_on)
             self._record(handle, decision)
         except BaseException as error:
             self._put_back(error)
@@ -65,7 +65,7 @@ class Starter:
         self.progress("Your workspace is ready", 100)
         return handle
 
-    def _prepare(self) -> tuple[WorkspacePlan, Decision]:
+    def _prepare(self) -> tuple[WorkspacePlan, Decision, str]:
         """All checks, the folders and the proof; the intent is the last thing recorded before the backend acts."""
         self.progress("Checking the disk and the environment", 5)
         readiness.check_room(self.settings)
@@ -95,7 +95,7 @@ class Starter:
             }
             self._append(session, "workspace.start.intended", facts)
         readiness.write_plan(self.settings, planned)
-        return planned, decision
+        return planned, decision, lock
 
     def _plan(self, session: Session, environment: Path) -> tuple[WorkspacePlan, Decision]:
         """What the rights of this moment allow."""

@@ -164,7 +164,7 @@ class World:
         return folder
 
     def start(self, plan: WorkspacePlan) -> Handle:
-        return self.backend.start(plan, silent)
+        return self.backend.start(plan, self.backend.status().lock_digest, silent)
 
     def token(self, handle: Handle) -> str:
         key = (self.settings.keys_dir / "inner.key").read_bytes()

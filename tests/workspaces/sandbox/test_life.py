@@ -16,7 +16,8 @@ from tests.e2e.machine import is_alive
 from tests.workspaces.sandbox.conftest import World, wait_until
 from tests.workspaces.sandbox.kernel_client import Kernel
 from tre_orchestrator.catalogue.names import WorkspaceId
-from tre_orchestrator.errors import Invalid, Refused, TreError, Unavailable
+from tre_orchestrator.errors import Invalid, Refused, Stale, TreError, Unavailable
+from tre_orchestrator.workspaces.backend import silent
 from tre_orchestrator.workspaces.plan import WorkspacePlan
 from tre_orchestrator.workspaces.sandbox.startup import ensure_running_with
 
@@ -42,7 +43,8 @@ def outside_its_root(world: World, plan: WorkspacePlan, target: str) -> Workspac
 
 def test_a_workspace_starts_answers_and_ends(world: World) -> None:
     steps: list[tuple[str, int]] = []
-    handle = world.backend.start(world.plan(), lambda step, percent: steps.append((step, percent)))
+    lock = world.backend.status().lock_digest
+    handle = world.backend.start(world.plan(), lock, lambda step, percent: steps.append((step, percent)))
     assert [percent for _, percent in steps] == sorted(percent for _, percent in steps)
     assert steps[-1][1] == 100
     status = world.backend.poll(handle.workspace)
@@ -145,6 +147,12 @@ def test_a_killed_parent_takes_worker_and_workspaces_along(world: World) -> None
     assert world.groups() == []
     assert world.loops() == []
     world.start(world.plan())
+
+
+def test_N2_a_lock_that_is_not_the_proven_one_starts_nothing(root_world: World) -> None:
+    with pytest.raises(Stale, match="not the one that was proven"):
+        root_world.backend.start(root_world.plan(), "0" * 64, silent)
+    assert root_world.backend.running() == ()
 
 
 def test_shutdown_ends_everything(world: World) -> None:

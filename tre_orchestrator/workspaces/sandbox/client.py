@@ -42,9 +42,10 @@ class SandboxBackend:
         """Whether a supervisor answers."""
         return self._answers()
 
-    def start(self, plan: WorkspacePlan, progress: Progress) -> Handle:
+    def start(self, plan: WorkspacePlan, lock: str, progress: Progress) -> Handle:
         """Start the workspace whose plan lies in its folder; returns when its server answers."""
-        with self._conversation({"op": "start", "workspace": plan.workspace}, _ANSWER_SECONDS * 3) as stream:
+        request = {"op": "start", "workspace": plan.workspace, "lock": lock}
+        with self._conversation(request, _ANSWER_SECONDS * 3) as stream:
             while True:
                 said = _checked(wire.read_line(stream))
                 if "ok" in said:

@@ -126,7 +126,10 @@ class Worker(Loop):
             raise Unavailable("collecting", "Its outputs are being copied. Try again in a moment.")
         if any(errand.erased_project == plan.project for errand in self._errands.values()):
             raise Unavailable("erasing", "Copies of this project are being deleted. Try again in a moment.")
-        self._running[name] = begin(self, self._options, self._lock_now().lock, plan, connection)
+        locked = self._lock_now()
+        if request.get("lock") != locked.digest:
+            raise Stale("lock-changed", "The lock of this machine is not the one that was proven. Start again.")
+        self._running[name] = begin(self, self._options, locked.lock, plan, connection)
         self._ends.pop(name, None)
 
     def _end(self, workspace: Running, why: str) -> None:

@@ -2,7 +2,8 @@
 
 No port is opened and no hub is needed. Only what Lab uses is loaded: other server extensions, the terminals, the
 converter and the raw file routes are not there. The inner token comes in JUPYTER_TOKEN, leaves the environment at
-once and reaches neither kernels, page nor disk.
+once and reaches neither page nor disk. Code in a notebook can still find it (the sandbox's own first process keeps its
+environment): without the gate's socket it opens nothing.
 """
 
 import os
