@@ -37,6 +37,12 @@ class Settings(BaseModel):
     site: str = Field(default="tre.localhost", description="People's host name; workspaces are below lab.<site>")
     listen_host: str = Field(default="127.0.0.1", description="Address of the front door")
     listen_port: int = Field(default=8000, ge=0, le=65535, description="Port of the front door")
+    public_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port that browsers use, with a proxy before; none: listen_port",
+    )
     scheme: str = Field(
         default="http", pattern="^https?$", description="How browsers come here; https means TLS ends before the gate"
     )
@@ -130,7 +136,8 @@ class Settings(BaseModel):
     def port_suffix(self) -> str:
         """`:port` as it stands in addresses; empty for the scheme's own port."""
         default = 443 if self.scheme == "https" else 80
-        return "" if self.listen_port == default else f":{self.listen_port}"
+        port = self.public_port or self.listen_port
+        return "" if port == default else f":{port}"
 
     @property
     def people_origin(self) -> str:

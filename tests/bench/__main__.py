@@ -31,7 +31,7 @@ def main() -> int:
     for title, module in PARTS.items():
         done = subprocess.run([sys.executable, "-m", module], stdout=subprocess.PIPE, text=True, check=False)
         sys.stdout.write(done.stdout)
-        worst = max(worst, done.returncode)
+        worst = worst or int(done.returncode != 0)
         sections.append(f"## {title}\n\n`python -m {module}`\n\n```text\n{done.stdout.rstrip()}\n```\n")
     PAGE.write_text("\n".join(sections), encoding="utf-8")
     return worst

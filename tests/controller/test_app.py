@@ -177,7 +177,7 @@ def a_hub(path: Path, answer: int) -> Iterator[list[tuple[str, str]]]:
 
 def test_the_hub_is_told_of_an_end_until_it_has_taken_it(world: build.World) -> None:
     token = secret(world.settings.keys_dir, HUB_CONTROLLER).hex()
-    notes = HubNotes(world.settings)
+    notes = HubNotes(world.settings, lambda _person, _project: False)
     notes.add(ANA, HEART)
     with pytest.raises(Unavailable):
         notes.send()
@@ -187,3 +187,11 @@ def test_the_hub_is_told_of_an_end_until_it_has_taken_it(world: build.World) -> 
         assert notes.send() == 1
         assert notes.send() == 0
     assert asked == [("/hub/api/users/ana-silva/servers/heart", f"token {token}")]
+
+
+def test_a_late_note_does_not_end_the_workspace_that_was_started_since(world: build.World) -> None:
+    notes = HubNotes(world.settings, lambda _person, _project: True)
+    notes.add(ANA, HEART)
+    with a_hub(world.settings.run_dir / "hub.sock", 204) as asked:
+        assert notes.send() == 1
+    assert asked == []

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tre_orchestrator.controller.app import RIGHTS_PAUSE
 from tre_orchestrator.controller.metrics import Metrics
 from tre_orchestrator.controller.server import Server
 from tre_orchestrator.controller.steps import LONGEST_BACK_OFF, Runner, Step
@@ -133,3 +134,16 @@ def test_health_and_metrics_are_on_the_socket_and_nothing_else(state_dir: Path) 
         server.shutdown()
         server.server_close()
         thread.join(10)
+
+
+def test_P4_the_watch_of_rights_never_pauses_longer_than_a_lease_allows() -> None:
+    """A lease of a minute must outlast a database that was away for half of one."""
+    one = Runner(
+        Step("work", 1.0, fails(Unavailable("database", "It is away.")), longest_pause=RIGHTS_PAUSE),
+        lambda: NOW,
+        threading.Event(),
+        Metrics(),
+    )
+    for _ in range(40):
+        one.once()
+    assert one.pause() == RIGHTS_PAUSE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -243,3 +244,29 @@ async def test_bytes_of_a_socket_are_metered_and_the_cap_cuts_it(gated: GateWorl
     cookie = await gated.open()
     answer = await gated.lab("GET", "/api/kernels", cookie)
     assert (answer.status, answer.code) == (403, "meter-full")
+
+
+async def test_D2_a_right_lost_during_the_handshake_lets_nothing_through(gated: GateWorld) -> None:
+    """A hostile workspace could hold its answer back until the right is gone, and then pour."""
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def late(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await may_answer.wait()
+        return await echo(request)
+
+    gated.workspace.answer = late
+    cookie = await gated.open()
+
+    async def connect() -> None:
+        async with opened(gated, cookie):
+            raise AssertionError("it was let in")
+
+    connecting = asyncio.create_task(connect())
+    await asyncio.wait_for(asked.wait(), 5)
+    before = gated.gate.core.rights.lost
+    gated.clock.now += dt.timedelta(days=400)
+    await until(lambda: gated.gate.core.rights.lost > before)
+    may_answer.set()
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await connecting

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime as dt
 import json
+import threading
 
 import pytest
 from aiohttp import web
 
-from tests.gate.build import Answer, GateWorld, frame_cookie, kernels, raw, run_workspace
+from tests.gate.build import Answer, GateWorld, frame_cookie, kernels, raw, run_workspace, until
 from tests.governance.build import ANA, BEN
 from tre_orchestrator.catalogue.names import WorkspaceId
+from tre_orchestrator.gate.headers import FRAME_COOKIE
 from tre_orchestrator.governance.secrets import INNER, required_secret
 from tre_orchestrator.workspaces.plan import inner_token
 from tre_orchestrator.workspaces.tables import WorkspaceRow
@@ -351,3 +354,51 @@ async def test_smuggled_and_odd_requests_reach_nobody(gated: GateWorld) -> None:
     assert gated.workspace.asked == []
     fine = f"GET /api/kernels HTTP/1.1\r\n{head}\r\n"
     assert b" 200 " in (await raw(gated.settings.listen_port, fine.encode())).split(b"\r\n")[0]
+
+
+async def test_an_answer_that_breaks_off_is_not_filled_up_with_another_one(gated: GateWorld) -> None:
+    async def broken(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "100000"})
+        await answer.prepare(request)
+        await answer.write(b"[" + b" " * 99_000)
+        assert request.transport is not None
+        request.transport.abort()
+        return answer
+
+    gated.workspace.answer = broken
+    cookie = await gated.open()
+    host = gated.settings.workspace_host(gated.workspace_id) + gated.settings.port_suffix
+    lines = [
+        "GET /api/kernels HTTP/1.1",
+        f"Host: {host}",
+        f"Origin: {gated.own}",
+        "Sec-Fetch-Site: same-origin",
+        "Sec-Fetch-Mode: cors",
+        f"Cookie: {FRAME_COOKIE}={cookie}",
+    ]
+    received = await raw(gated.settings.listen_port, "\r\n".join([*lines, "", ""]).encode())
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.count(b"HTTP/1.1") == 1
+
+
+async def test_D2_a_held_write_lock_does_not_hold_up_the_watch_of_rights(gated: GateWorld) -> None:
+    cookie = await gated.open()
+    assert (await gated.lab("GET", "/api/kernels", cookie)).status == 200
+    release, held = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with gated.world.db.write():
+            held.set()
+            release.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        held.wait(5)
+        before = gated.gate.core.rights.lost
+        await asyncio.sleep(1.5)  # the meter's write is waiting by now
+        gated.clock.now += dt.timedelta(days=400)
+        await until(lambda: gated.gate.core.rights.lost > before, 3)
+    finally:
+        release.set()
+        holder.join()

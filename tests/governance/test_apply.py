@@ -4,6 +4,7 @@ import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import func, select
 
 from tests.governance.build import (
@@ -176,3 +177,30 @@ def test_two_who_apply_the_same_new_object_at_once_leave_one_whole(world: World)
         outcomes = list(pool.map(attempt, "abcd"))
     assert outcomes.count("Project/liver") == 1
     assert set(outcomes) <= {"Project/liver", "catalogue-changed", "second"}
+
+
+@pytest.mark.parametrize(
+    "folder", ["data/lungs/1.0", "data/lungs/./1.0/", "data/lungs", "data/lungs/1.0/part", "data/other/../lungs/1.0"]
+)
+def test_D1_no_dataset_holds_the_files_of_another_one(empty: World, folder: str) -> None:
+    """Or an organisation of one's own could grant the files of another one."""
+    alias = dataset("alias", controllers=("survey",), **{"1.0": folder})
+    found = faults(empty, *everybody(), profile(), dataset(), alias)
+    assert any("whose controllers must grant them" in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    "tier",
+    [
+        {"approvals": []},
+        {"approvals": ["approver", "approver"]},
+        {"quorum": "2"},
+        {"mfa": "off"},
+        {"mfa": 1},
+        {"max_life_hours": 2.0},
+        {"max_life_hours": True},
+    ],
+)
+def test_controls_that_are_loose_or_of_another_type_are_refused(tier: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        profile(**{"1": tier})

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from tests.governance.build import LUNGS, World, codes, dataset
 from tre_orchestrator.errors import NotFound, Refused
 from tre_orchestrator.governance import datasets, readable
 from tre_orchestrator.governance.datasets import add_version, scan, verify_version, why_not_mountable
+from tre_orchestrator.governance.tables import ManifestFileRow
 from tre_orchestrator.ledger.append import software
 from tre_orchestrator.ops import privilege
 
@@ -253,3 +255,21 @@ def test_d1_a_decision_never_offers_data_outside_its_root(world: World) -> None:
     (mountable,) = world.decide().datasets
     assert mountable.folder == folder_of(world)
     assert codes(world.decide()) == []
+
+
+def test_D1_a_version_that_did_not_verify_is_closed_until_it_does(world: World) -> None:
+    """Other bytes under the same marks (a clock set back, a raw write to the disk) are found by hashing only."""
+    file = world.settings.state_dir / "data/lungs/1.0/a.csv"
+    file.write_text("n\n2\n")
+    with world.db.write() as session:
+        status = file.stat()
+        session.execute(update(ManifestFileRow).values(mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns))
+    with world.db.read() as session:
+        assert why_not_mountable(session, world.settings, LUNGS, "1.0") is None
+    assert verify_version(world.db, world.settings, LUNGS, "1.0", software("test"), world.now).problems
+    with world.db.read() as session:
+        assert why_not_mountable(session, world.settings, LUNGS, "1.0") is not None
+    file.write_text("n\n1\n")
+    assert not verify_version(world.db, world.settings, LUNGS, "1.0", software("test"), world.now).problems
+    with world.db.read() as session:
+        assert why_not_mountable(session, world.settings, LUNGS, "1.0") is None

@@ -426,3 +426,8 @@ def test_the_law_is_tried_on_facts_that_allow() -> None:
 
     patient = settings(max_examples=20_000, database=None, suppress_health_check=list(HealthCheck))
     assert decide(find(any_facts(), wanted, settings=patient, random=Random(0)), NOW).allowed
+
+
+@given(minutes=st.integers(-60, 60))
+def test_D2_a_revoked_grant_stays_dead_when_the_clock_steps_back(minutes: int) -> None:
+    assert not is_live(a_grant(revoked_at=NOW), NOW + dt.timedelta(minutes=minutes))

@@ -7,7 +7,7 @@ import pytest
 from tests.governance.build import ANA, BEN, World
 from tre_orchestrator.catalogue.names import PersonId
 from tre_orchestrator.errors import Refused
-from tre_orchestrator.governance.credentials import redeem_login_link
+from tre_orchestrator.governance.credentials import issue_api_token, person_of_token, redeem_login_link
 from tre_orchestrator.governance.invitations import invite
 from tre_orchestrator.governance.passwords import set_password
 from tre_orchestrator.ledger.append import person as actor
@@ -44,3 +44,23 @@ def test_P2_nobody_is_invited_who_has_a_password(world: World) -> None:
 
 def test_an_unused_invitation_can_be_made_again(world: World) -> None:
     assert invited(world, ANA) != invited(world, ANA)
+
+
+def test_P2_of_two_invitations_only_the_last_signs_in(world: World) -> None:
+    """Or whoever made the first could keep it, and vote as the person who used the second."""
+    first, second = invited(world, ANA), invited(world, ANA)
+    with pytest.raises(Refused, match="used before"), world.db.write() as session:
+        redeem_login_link(session, first, world.now)
+    with world.db.write() as session:
+        assert redeem_login_link(session, second, world.now) == ANA
+
+
+def test_P2_a_password_ends_links_and_tokens_from_before(world: World) -> None:
+    link = invited(world, ANA)
+    with world.db.write() as session:
+        token = issue_api_token(session, ANA, world.now)
+        set_password(session, ANA, "correct horse battery", actor(ANA), world.now)
+    with pytest.raises(Refused, match="used before"), world.db.write() as session:
+        redeem_login_link(session, link, world.now)
+    with world.db.read() as session:
+        assert person_of_token(session, token, world.now) is None

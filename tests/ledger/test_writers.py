@@ -6,6 +6,7 @@ import collections
 import datetime as dt
 import json
 import multiprocessing
+import threading
 from pathlib import Path
 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -81,3 +82,31 @@ def test_eight_writers_make_one_ledger(db: Database, state_dir: Path) -> None:
     assert written == {}
     assert all(order == list(range(EACH)) for order in numbers.values()), json.dumps(numbers)
     assert len(numbers) == WRITERS
+
+
+def test_D2_what_a_transaction_decides_on_is_still_so_when_it_commits(db: Database) -> None:
+    """A start and the revocation of its grant never both read the other's past, on either database."""
+    order: list[str] = []
+    inside, may_end = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with db.write():
+            inside.set()
+            may_end.wait(10)
+            order.append("first")
+
+    def second() -> None:
+        with db.write():
+            order.append("second")
+
+    one = threading.Thread(target=first)
+    one.start()
+    assert inside.wait(10)
+    other = threading.Thread(target=second)
+    other.start()
+    other.join(0.5)
+    assert order == []
+    may_end.set()
+    one.join(10)
+    other.join(10)
+    assert order == ["first", "second"]

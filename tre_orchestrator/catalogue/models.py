@@ -10,7 +10,16 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from tre_orchestrator.catalogue.names import Name, VersionLabel
 
@@ -68,7 +77,7 @@ class ProjectSpec(Strict):
     title: Line
     summary: Text = ""
     purpose: Text = Field(min_length=1, description="What the research is for, in words the public understands")
-    tier: int = Field(ge=0, le=4, description="0 (open) to 4 (most sensitive); selects the controls")
+    tier: StrictInt = Field(ge=0, le=4, description="0 (open) to 4 (most sensitive); selects the controls")
     profile: Name = Field(default="standard", description="The policy profile that holds the tier's rules")
     members: tuple[Membership, ...] = Field(min_length=1, max_length=100, description="Who works in it")
     datasets: tuple[DatasetUse, ...] = Field(default=(), max_length=50, description="The data it asks for")
@@ -135,55 +144,66 @@ class PersonSpec(Strict):
     accreditation: Accreditation | None = Field(
         default=None, description="Analysts and checkers need one that is in date"
     )
-    active: bool = Field(default=True, description="false: this person may do nothing, from now on")
+    active: StrictBool = Field(default=True, description="false: this person may do nothing, from now on")
 
 
 class Limits(Strict):
     """What one workspace may use. A limit that is hit hurts that workspace only (N4)."""
 
-    memory_mib: int = Field(default=2048, ge=256, le=1_048_576, description="Memory of all its processes together")
+    memory_mib: StrictInt = Field(
+        default=2048, ge=256, le=1_048_576, description="Memory of all its processes together"
+    )
     cpus: float = Field(default=2.0, gt=0, le=256, description="Processors' worth of time")
-    processes: int = Field(default=256, ge=32, le=65536, description="Processes and threads")
-    disk_mib: int = Field(default=2048, ge=64, le=10_485_760, description="Home and outputs together, where it can be")
-    tmp_mib: int = Field(default=256, ge=16, le=65536, description="/tmp, and the same again for /var/tmp")
+    processes: StrictInt = Field(default=256, ge=32, le=65536, description="Processes and threads")
+    disk_mib: StrictInt = Field(
+        default=2048, ge=64, le=10_485_760, description="Home and outputs together, where it can be"
+    )
+    tmp_mib: StrictInt = Field(default=256, ge=16, le=65536, description="/tmp, and the same again for /var/tmp")
 
 
 class Thresholds(Strict):
     """Disclosure rules of a tier."""
 
-    small_count: int = Field(default=10, ge=1, le=1000, description="A count from 1 to below this is a finding")
-    max_rows: int = Field(default=5000, ge=1, description="Tables with more rows look like row-level data")
-    max_file_mib: int = Field(default=16, ge=1, le=4096, description="Largest file in a request")
-    max_files: int = Field(default=100, ge=1, le=10_000, description="Most files in a request")
+    small_count: StrictInt = Field(default=10, ge=1, le=1000, description="A count from 1 to below this is a finding")
+    max_rows: StrictInt = Field(default=5000, ge=1, description="Tables with more rows look like row-level data")
+    max_file_mib: StrictInt = Field(default=16, ge=1, le=4096, description="Largest file in a request")
+    max_files: StrictInt = Field(default=100, ge=1, le=10_000, description="Most files in a request")
 
 
 class Browser(Strict):
     """Bytes that may reach an analyst's browser per person, project and day."""
 
-    soft_mib: int = Field(default=100, ge=1, description="From here on the page warns")
-    hard_mib: int = Field(default=500, ge=1, description="From here on nothing more passes until midnight UTC")
+    soft_mib: StrictInt = Field(default=100, ge=1, description="From here on the page warns")
+    hard_mib: StrictInt = Field(default=500, ge=1, description="From here on nothing more passes until midnight UTC")
 
 
 class TierPolicy(Strict):
     """The controls of one tier."""
 
     approvals: tuple[Role, ...] = Field(
-        default=(Role.approver,), description="Each of these roles approves the project"
+        default=(Role.approver,), min_length=1, description="Each of these roles approves the project"
     )
-    mfa: bool = Field(default=False, description="Whether a start needs a session with a second factor")
+    mfa: StrictBool = Field(default=False, description="Whether a start needs a session with a second factor")
     access: Access = Field(default=Access.direct, description="How workspaces are seen; glass is not offered yet")
-    quorum: int = Field(default=2, ge=2, le=5, description="Blind votes that must agree before a file leaves")
-    max_life_hours: int = Field(default=12, ge=1, le=168, description="Longest life of one start of a workspace")
-    scripts_in_output: bool = Field(default=False, description="Whether JavaScript in notebook output may run")
+    quorum: StrictInt = Field(default=2, ge=2, le=5, description="Blind votes that must agree before a file leaves")
+    max_life_hours: StrictInt = Field(default=12, ge=1, le=168, description="Longest life of one start of a workspace")
+    scripts_in_output: StrictBool = Field(default=False, description="Whether JavaScript in notebook output may run")
     limits: Limits = Limits()
     thresholds: Thresholds = Thresholds()
     browser: Browser = Browser()
+
+    @field_validator("approvals")
+    @classmethod
+    def _each_once(cls, roles: tuple[Role, ...]) -> tuple[Role, ...]:
+        if len(set(roles)) != len(roles):
+            raise ValueError("each role stands once: two people of one role are not asked for this way")
+        return roles
 
 
 class PolicyProfileSpec(Strict):
     """The controls per tier; a tier that is not listed is refused."""
 
-    version: int = Field(default=1, ge=1, description="Raise it with every change; requests name it")
+    version: StrictInt = Field(default=1, ge=1, description="Raise it with every change; requests name it")
     tiers: dict[Literal["0", "1", "2", "3", "4"], TierPolicy] = Field(
         description="The controls of each tier, by number"
     )

@@ -17,7 +17,7 @@ from tre_orchestrator.cli.client import api
 from tre_orchestrator.cli.up import State
 from tre_orchestrator.errors import Invalid, Refusal, Refused
 from tre_orchestrator.governance.apply import apply
-from tre_orchestrator.governance.credentials import issue_login_link
+from tre_orchestrator.governance.credentials import has_anybody_signed_in, issue_login_link
 from tre_orchestrator.governance.load import list_people
 from tre_orchestrator.ledger.append import console as at_console
 from tre_orchestrator.ledger.database import Database
@@ -36,7 +36,10 @@ def add_to(parent: typer.Typer) -> None:
 def first(
     file: Annotated[Path, typer.Argument(help="A YAML file with one Person whose roles name ops")], state: State = None
 ) -> None:
-    """Declare the first person of an empty TRE, at its console; the ledger shows it as break glass."""
+    """Declare the first person of an empty TRE, at its console; the ledger shows it as break glass.
+
+    Until somebody has signed in, the same command makes a fresh link for that person.
+    """
     settings = load_settings(state)
     people = [located.obj for located in read_path(file) if isinstance(located.obj, Person)]
     if len(people) != 1 or Role.ops not in people[0].spec.roles:
@@ -45,7 +48,8 @@ def first(
     actor = at_console(getpass.getuser())
     db = Database(settings.sqlalchemy_url)
     with db.write() as session:
-        if list_people(session):
+        declared = [one.metadata.name for one in list_people(session)]
+        if declared and (declared != [people[0].metadata.name] or has_anybody_signed_in(session)):
             sentence = "This TRE has people already. Ask one of its operators for an invitation (`tre person invite`)."
             raise Refused([Refusal("not-empty", sentence)])
         apply(session, people, actor, now)

@@ -26,6 +26,7 @@ from tre_orchestrator.demo.seed import seed
 from tre_orchestrator.errors import TreError
 from tre_orchestrator.governance.credentials import issue_login_link
 from tre_orchestrator.governance.load import list_people
+from tre_orchestrator.governance.people import why_not_person
 from tre_orchestrator.governance.secrets import create_all_secrets
 from tre_orchestrator.ledger.append import Actor
 from tre_orchestrator.ledger.append import console as at_console
@@ -253,12 +254,16 @@ def say_links(db: Database, settings: Settings, operator: Actor) -> None:
         links = [
             (person, issue_login_link(session, PersonId(person.metadata.name), _now(), actor=operator))
             for person in people
+            if why_not_person(person, _now()) is None
         ]
+        left_out = [(person, why) for person in people if (why := why_not_person(person, _now()))]
     width = max((len(person.spec.full_name) for person, _ in links), default=0)
     for person, token in links:
         what = ", ".join([*person.spec.roles, *(f"controller for {name}" for name in person.spec.controller_of)])
         name = escape(f"{person.spec.full_name:<{width}}")
         console.print(f"  {name}  {settings.people_origin}/hub/login#token={token}  ({what})")
+    for person, why in left_out:
+        console.print(escape(f"  {person.spec.full_name}: no link. {why.sentence}"))
 
 
 def _wait_until(done: Callable[[], bool], code: str, what: str) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from tre_orchestrator.airlock import work
 from tre_orchestrator.airlock.store import Store
+from tre_orchestrator.catalogue.names import PersonId, ProjectName
 from tre_orchestrator.controller import records
 from tre_orchestrator.controller.hub import HubNotes
 from tre_orchestrator.controller.metrics import Metrics
@@ -31,6 +32,9 @@ from tre_orchestrator.workspaces.backend import Backend, Eraser
 from tre_orchestrator.workspaces.tables import WorkspaceRow, WorkspaceState
 
 SOCKET = "controller.sock"
+RIGHTS_PAUSE = 2.0
+"""A lease lasts a minute: whoever may go on must not lose it because a database was away for half of one."""
+
 _END_SECONDS = 20.0
 _LONG_WORK = 900.0
 """Patience for steps whose work takes minutes, or that wait for somebody else."""
@@ -53,7 +57,7 @@ class Controller:
     def running(self) -> Iterator[list[Runner]]:
         """Run every step, and the socket for health and metrics, until the block ends."""
         ending = threading.Event()
-        hub = HubNotes(self.settings)
+        hub = HubNotes(self.settings, self._is_open)
         watch = Watch(self.db, self.settings, self.backend, self.metrics, self.clock, hub.add)
         runners = [Runner(step, self.clock, ending, self.metrics) for step in self.steps(watch, hub)]
         path = self.settings.run_dir / SOCKET
@@ -72,11 +76,16 @@ class Controller:
             server.server_close()
             path.unlink(missing_ok=True)
 
+    def _is_open(self, person: PersonId, project: ProjectName) -> bool:
+        with self.db.read() as session:
+            found = lifecycle.workspace_of(session, person, project)
+        return found is not None and found.state in (WorkspaceState.starting, WorkspaceState.running)
+
     def steps(self, watch: Watch, hub: HubNotes) -> tuple[Step, ...]:
         """What is done, and every how many seconds."""
         db, settings, backend = self.db, self.settings, self.backend
         return (
-            Step("rights", settings.right_interval_seconds, watch.look),
+            Step("rights", settings.right_interval_seconds, watch.look, longest_pause=RIGHTS_PAUSE),
             Step("reconcile", 1.0, partial(lifecycle.reconcile, db, settings, backend)),
             Step("airlock", 1.0, partial(work.advance, db, settings, self.store), patience=_LONG_WORK),
             Step("checkpoint", 10.0, partial(records.sign_ledger, db, self.signer, self.metrics)),

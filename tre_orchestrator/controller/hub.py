@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+from collections.abc import Callable
 from urllib.parse import quote
 
 from tre_orchestrator.catalogue.names import PersonId, ProjectName
@@ -17,10 +18,14 @@ _DONE = (202, 204, 404)
 
 
 class HubNotes:
-    """Ends that the hub has still to hear of; each is told until the hub has taken it."""
+    """Ends that the hub has still to hear of; each is told until the hub has taken it, or the workspace runs again.
 
-    def __init__(self, settings: Settings) -> None:
+    `is_open` says whether a person's workspace in a project runs or starts now: a late note must not end that one.
+    """
+
+    def __init__(self, settings: Settings, is_open: Callable[[PersonId, ProjectName], bool]) -> None:
         self._settings = settings
+        self._is_open = is_open
         self._waiting: dict[tuple[PersonId, ProjectName], None] = {}
         self._guard = threading.Lock()
 
@@ -34,7 +39,8 @@ class HubNotes:
         with self._guard:
             waiting = list(self._waiting)
         for person, project in waiting:
-            self._delete(f"/hub/api/users/{quote(person)}/servers/{quote(project)}")
+            if not self._is_open(person, project):
+                self._delete(f"/hub/api/users/{quote(person)}/servers/{quote(project)}")
             with self._guard:
                 self._waiting.pop((person, project), None)
         return len(waiting)

@@ -57,12 +57,14 @@ def delete_copies(db: Database, eraser: Eraser, now: dt.datetime) -> None:
         busy = {project for project, found in members.items() if any(row.state != _STOPPED for row in found)}
     for hold in holds:
         if hold.project in busy:
-            raise Unavailable("copies-in-use", "A workspace of the project still runs; its copies are deleted later.")
+            continue
         for workspace in ids[hold.project]:
             eraser.erase(workspace, hold.project)
         with db.write() as session:
             copies.record_deleted(session, hold.id, now)
         _log.info("copies.deleted", project=hold.project, dataset=hold.dataset)
+    if any(hold.project in busy for hold in holds):
+        raise Unavailable("copies-in-use", "A workspace of the project still runs; its copies are deleted later.")
 
 
 def tell_outcomes(db: Database, settings: Settings, now: dt.datetime) -> None:

@@ -89,24 +89,26 @@ class Watch:
         self._guard = threading.Lock()
 
     def look(self, now: dt.datetime) -> None:
-        """One round over all workspaces. A workspace that cannot be judged keeps its lease as it is, and is told."""
+        """One round over all workspaces. One that cannot be judged keeps its lease as it is, is told, and is raised at
+        the end: the others have theirs by then."""
         with self._db.read() as session:
             views = rows.in_state(session, WorkspaceState.running, WorkspaceState.starting)
         going_on: list[WorkspaceId] = []
-        trouble: TreError | None = None
+        trouble: Exception | None = None
         for view in views:
             try:
                 verdict = self._judge(view, now)
-            except TreError as error:
-                _log.error("right.unknown", workspace=view.id, code=error.code)
+                if verdict.end is not None:
+                    self._end(view, verdict.end)
+                    continue
+                if view.state is WorkspaceState.running:
+                    self._note(view, verdict, now)
+            except Exception as error:  # noqa: BLE001 - told below; one workspace's trouble must not end the others
+                code = error.code if isinstance(error, TreError) else type(error).__name__
+                _log.error("right.unknown", workspace=view.id, code=code)
                 trouble = error
                 continue
-            if verdict.end is not None:
-                self._end(view, verdict.end)
-                continue
             going_on.append(view.id)
-            if view.state is WorkspaceState.running:
-                self._note(view, verdict, now)
         if going_on:
             self._backend.lease(going_on, self._settings.lease_seconds)
         if trouble is not None:

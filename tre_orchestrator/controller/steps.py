@@ -1,7 +1,8 @@
 """A step of the controller: a piece of work that is done again and again, apart from all others.
 
 Each step has a thread of its own: a slow or failing one never delays another. After a failure it is tried again after
-twice the time, up to a minute; a failure is logged by its code, counted, and shown by `/health` when it lasts.
+twice the time, up to the step's longest pause; a failure is logged by its code, counted, and shown by `/health` when
+it lasts.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ Clock = Callable[[], dt.datetime]
 class Step:
     """What to do with the moment as argument, and how many seconds apart.
 
-    `patience` is for how many seconds it may go without success before `/health` says so.
+    `patience` is for how many seconds it may go without success before `/health` says so; `longest_pause` is how far
+    apart its tries may get after failures.
     """
 
     name: str
     every: float
     act: Callable[[dt.datetime], object]
     patience: float = 30.0
+    longest_pause: float = LONGEST_BACK_OFF
 
 
 class Runner(threading.Thread):
@@ -90,4 +93,5 @@ class Runner(threading.Thread):
 
     def pause(self) -> float:
         """Seconds until the next try."""
-        return min(max(LONGEST_BACK_OFF, self.step.every), self.step.every * 2.0 ** min(self._failures, 10))
+        longest = max(self.step.longest_pause, self.step.every)
+        return min(longest, self.step.every * 2.0 ** min(self._failures, 10))

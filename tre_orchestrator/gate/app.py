@@ -74,9 +74,11 @@ class Gate:
             await asyncio.sleep(FLUSH_SECONDS)
             try:
                 await self.core.store.flush()
+                await self.core.pools.keep({right.socket for right in self.core.rights.in_use()})
             except TreError as error:
                 log.warning("gate.meter-unwritten", code=error.code)
-            await self.core.pools.keep({right.socket for right in self.core.rights.in_use()})
+            except Exception as error:  # noqa: BLE001 - tried again in a second; without this nothing is counted any more
+                log.error("gate.books-failed", error=type(error).__name__)
 
     async def close(self) -> None:
         """Write what was counted and let everything go."""

@@ -149,7 +149,7 @@ async def _json_object(request: web.BaseRequest) -> dict[str, Any]:
         raise Invalid("json", "This takes a JSON object.", status=415)
     try:
         found = json.loads(await read_body(request, _JSON_LIMIT))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise Invalid("json", "This takes a JSON object.")

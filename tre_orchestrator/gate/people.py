@@ -151,6 +151,9 @@ class PeopleSide:
         except (aiohttp.ClientError, OSError) as error:
             if request.transport is None or request.transport.is_closing():
                 raise
+            if request.writer.output_size > 0:  # a second answer would stand inside the first one
+                request.transport.abort()
+                raise
             raise Unavailable(
                 "starting", "This part of the TRE does not answer. It may be starting: try again in a moment."
             ) from error

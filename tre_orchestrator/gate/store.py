@@ -11,6 +11,7 @@ import datetime as dt
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import or_, select, update
@@ -55,6 +56,7 @@ class Store:
         self._meter = meter
         self._requests = ThreadPoolExecutor(THREADS, "gate-request")
         self._watcher = ThreadPoolExecutor(1, "gate-watch")
+        self._writer = ThreadPoolExecutor(1, "gate-meter")
         self._active: dict[str, Frame] = {}
         self._activity_written = clock()
 
@@ -62,6 +64,7 @@ class Store:
         """Let the threads end."""
         self._requests.shutdown(wait=True, cancel_futures=True)
         self._watcher.shutdown(wait=True, cancel_futures=True)
+        self._writer.shutdown(wait=True, cancel_futures=True)
 
     async def ping(self) -> None:
         """Raises `Unavailable` when the database does not answer."""
@@ -167,7 +170,8 @@ class Store:
         if pending or due:
             keys = {key for key, _day in pending}
             day = self._meter.day
-            totals = await self._run(lambda: self._flush(pending, keys, day, active, now, tidy=due), watcher=True)
+            flush = partial(self._flush, pending, keys, day, active, now, tidy=due)
+            totals = await asyncio.get_running_loop().run_in_executor(self._writer, flush)
             self._meter.confirm(pending, totals)
 
     async def _run(self, work: Callable[[], T], *, watcher: bool = False) -> T:

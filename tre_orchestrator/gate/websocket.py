@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from tre_orchestrator.errors import Invalid, NotFound, Refusal, Unavailable
+from tre_orchestrator.errors import Invalid, NotFound, Refusal, Refused, Unavailable
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _HEAD_LIMIT = 16_384
@@ -74,6 +74,9 @@ class Relay:
         except BaseException:
             upstream.abort()
             raise
+        if self.reason is not None:  # the right was lost meanwhile: nothing of the workspace goes out any more
+            upstream.abort()
+            raise Refused([self.reason])
         try:
             return await self._pump(upstream, protocol)
         finally:

@@ -172,6 +172,9 @@ class WorkspaceSide:
         except (aiohttp.ClientError, OSError) as error:
             if request.transport is None or request.transport.is_closing():
                 raise
+            if request.writer.output_size > 0:  # a second answer would stand inside the first one
+                request.transport.abort()
+                raise
             raise Unavailable(
                 "workspace-silent", "The workspace does not answer. It may be very busy, or have ended."
             ) from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from tre_orchestrator.catalogue.models import Dataset, Person, PolicyProfile, Project
 
@@ -64,6 +66,12 @@ def faults(
     return found
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether two folders are the same, or one lies in the other: then they hold the same files (D1)."""
+    first, second = (PurePosixPath(os.path.normpath(folder)) for folder in (one, other))
+    return first.is_relative_to(second) or second.is_relative_to(first)
+
+
 def _named_twice(objects: Sequence[Project | Dataset | Person | PolicyProfile]) -> Iterator[Found]:
     seen = set()
     for one in objects:
@@ -110,6 +118,11 @@ def _dataset_faults(
             index, _ = folders[recorded.version]
             reason = f"version '{recorded.version}' was hashed in '{recorded.folder}'; declare a new version instead"
             yield kind, name, f"spec.versions[{index}].folder", reason
+    for index, version in enumerate(spec.versions):
+        for other in after.datasets.values():
+            if other.metadata.name != name and any(overlap(version.folder, one.folder) for one in other.spec.versions):
+                reason = f"its files are those of dataset '{other.metadata.name}', whose controllers must grant them"
+                yield kind, name, f"spec.versions[{index}].folder", reason
     earlier = before.datasets.get(name)
     gone = [one for one in earlier.spec.controllers if one not in spec.controllers] if earlier else []
     for organisation in gone:

@@ -15,11 +15,12 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tre_orchestrator.catalogue.models import Project
 from tre_orchestrator.catalogue.names import DatasetName, OrganisationName, PersonId, ProjectName
 from tre_orchestrator.errors import Invalid, NotFound, Refusal, Refused, refuse_if
-from tre_orchestrator.governance.load import find_person
+from tre_orchestrator.governance.load import find, find_person
 from tre_orchestrator.governance.model import Grant
-from tre_orchestrator.governance.people import controls_for, why_not_person
+from tre_orchestrator.governance.people import controls_for, membership, why_not_person
 from tre_orchestrator.governance.rows import insert_once
 from tre_orchestrator.governance.tables import CopyHoldRow, DatasetUseRow
 from tre_orchestrator.ledger.append import append, software
@@ -99,6 +100,10 @@ def decide_copies(session: Session, hold_id: str, decision: str, actor: PersonId
     if row is None or person is None or not controls_for(person, row.organisation):
         raise NotFound("hold-unknown", "There are no such held copies among those of your organisation.")
     refuse_if(why_not_person(person, now))
+    project = find(session, Project, row.project)
+    if project is not None and membership(project, actor) is not None:
+        sentence = "You are a member of this project; a colleague must decide on its copies."
+        raise Refused([Refusal("own-project", sentence)])
     if row.decision is not None:
         raise Refused([Refusal("copies-decided", f"This was decided before: {row.decision}.")])
     row.decision, row.decided_by, row.decided_at = decision, actor, now

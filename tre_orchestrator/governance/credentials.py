@@ -61,13 +61,15 @@ def issue_login_link(
     """A token that signs this person in once within `minutes`; who made it stands in the ledger.
 
     `actor` is the account at the machine's console when not given: whoever holds a link can act as the person, so
-    making one is break glass and visible.
+    making one is break glass and visible. Links made before for the same person end: of two, one could lie with
+    somebody else.
     """
     if not 1 <= minutes <= LINK_MINUTES_MAX:
         raise Invalid("link-life", f"A login link lives between 1 and {LINK_MINUTES_MAX} minutes.")
     refuse_if(why_not_person(find_person(session, person), now))
     token = secrets.token_urlsafe(32)
     expires = now + dt.timedelta(minutes=minutes)
+    end_unused_links(session, person, now)
     session.add(LoginLinkRow(token_hash=_hash(token), person=person, expires_at=expires, used_at=None))
     append(
         session,
@@ -78,6 +80,20 @@ def issue_login_link(
         now=now,
     )
     return token
+
+
+def has_anybody_signed_in(session: Session) -> bool:
+    """Whether a session was ever opened on this TRE."""
+    return session.scalar(select(SessionRow.id).limit(1)) is not None
+
+
+def end_unused_links(session: Session, person: PersonId, now: dt.datetime) -> None:
+    """No link of this person that was not used so far signs anybody in any more."""
+    session.execute(
+        update(LoginLinkRow)
+        .where(LoginLinkRow.person == person, LoginLinkRow.used_at.is_(None), LoginLinkRow.expires_at > now)
+        .values(expires_at=now)
+    )
 
 
 def redeem_login_link(session: Session, token: str, now: dt.datetime) -> PersonId:
@@ -95,6 +111,7 @@ def redeem_login_link(session: Session, token: str, now: dt.datetime) -> PersonI
         )
     person = PersonId(won.person)
     refuse_if(why_not_person(find_person(session, person), now))
+    end_unused_links(session, person, now)
     append(session, "login-link.used", person_actor(person), f"person/{person}", {}, now=now)
     return person
 
@@ -234,6 +251,13 @@ def revoke_api_token(session: Session, person: PersonId, token_id: str, now: dt.
     if not revoked:
         raise NotFound("token-unknown", "You have no such token. It may have been revoked before.")
     append(session, "api-token.revoked", person_actor(person), f"person/{person}", {"token": token_id}, now=now)
+
+
+def end_api_tokens(session: Session, person: PersonId, now: dt.datetime) -> None:
+    """End every token of the person, as for a changed password."""
+    session.execute(
+        update(ApiTokenRow).where(ApiTokenRow.person == person, ApiTokenRow.revoked_at.is_(None)).values(revoked_at=now)
+    )
 
 
 def _hash(token: str) -> str:

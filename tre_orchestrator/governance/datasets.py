@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from tre_orchestrator.catalogue.canonical import sha256_of
 from tre_orchestrator.catalogue.names import DatasetName, Sha256
 from tre_orchestrator.errors import NotFound, Refusal, Refused, refuse_if
+from tre_orchestrator.governance.coherence import overlap
 from tre_orchestrator.governance.load import load_dataset, lock_dataset
 from tre_orchestrator.governance.readable import why_not_readable
 from tre_orchestrator.governance.tables import ManifestFileRow, ManifestRow
@@ -95,7 +96,8 @@ def verify_version(
     progress: Progress | None = None,
 ) -> Verified:
     """Hash every file again and compare with the manifest; the result goes to the ledger. Content that is unchanged
-    gets its marks renewed, so that starts work again. Raises `NotFound` when no manifest is recorded."""
+    gets its marks renewed, so that starts work again; other content closes the version until it verifies. Raises
+    `NotFound` when no manifest is recorded."""
     with db.read() as session:
         recorded = load_manifest(session, dataset, version)
         known = {row.path: (row.size, row.sha256) for row in _file_rows(session, dataset, version)}
@@ -103,7 +105,9 @@ def verify_version(
     found = {file.marks.path: (file.marks.size, str(file.sha256)) for file in files}
     problems = _differences(known, found)
     with db.write() as session:
-        if not problems:
+        if problems:
+            _spoil_marks(session, dataset, version)
+        else:
             _renew_marks(session, dataset, version, files)
         facts: dict[str, Json] = {
             "version": version,
@@ -120,6 +124,12 @@ def why_not_mountable(session: Session, settings: Settings, dataset: DatasetName
     row = session.get(ManifestRow, (dataset, version))
     if row is None:
         return Refusal("dataset-not-added", f"Dataset '{dataset}' {version} has not been hashed yet. Ask ops.")
+    for other, its_folder in session.execute(
+        select(ManifestRow.dataset, ManifestRow.folder).where(ManifestRow.dataset != dataset)
+    ):
+        if overlap(str(settings.state_dir / row.folder), str(settings.state_dir / its_folder)):
+            sentence = f"Dataset '{dataset}' {version} and dataset '{other}' lie in one folder. Ops must part them."
+            return Refusal("dataset-shared-folder", sentence)
     known = {file.path: _marks_of_row(file) for file in _file_rows(session, dataset, version)}
     try:
         root, folder = place_of(settings, row.folder)
@@ -225,6 +235,12 @@ def record_version(
     facts: dict[str, Json] = {"version": version, "manifest": digest, "files": row.files, "bytes": row.bytes}
     append(session, "dataset.added" if fresh else "dataset.rehashed", actor, f"dataset/{dataset}", facts, now=now)
     return _view(row)
+
+
+def _spoil_marks(session: Session, dataset: DatasetName, version: str) -> None:
+    """No file on disk can have these marks, so nothing starts with this version."""
+    mine = (ManifestFileRow.dataset == dataset, ManifestFileRow.version == version)
+    session.execute(update(ManifestFileRow).where(*mine).values(ctime_ns=-1))
 
 
 def _renew_marks(session: Session, dataset: DatasetName, version: str, files: list[HashedFile]) -> None:

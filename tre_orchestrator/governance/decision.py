@@ -41,7 +41,7 @@ __all__ = [
 
 def is_live(grant: Grant, now: dt.datetime) -> bool:
     """Whether a grant permits anything now."""
-    return grant.granted_at <= now < grant.ends_at
+    return grant.revoked_at is None and grant.granted_at <= now < grant.ends_at
 
 
 def decide(facts: Facts, now: dt.datetime) -> Decision:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from tre_orchestrator.catalogue.names import PersonId, is_name
 from tre_orchestrator.errors import Invalid, Refusal, Refused, refuse_if
+from tre_orchestrator.governance.credentials import end_api_tokens, end_unused_links
 from tre_orchestrator.governance.load import find_person
 from tre_orchestrator.governance.people import why_not_person
 from tre_orchestrator.governance.rows import insert_once
@@ -35,7 +36,7 @@ def has_password(session: Session, person: PersonId) -> bool:
 
 
 def set_password(session: Session, person: PersonId, password: str, actor: Actor, now: dt.datetime) -> None:
-    """Give the person this password; who set it stands in the ledger."""
+    """Give the person this password; links and tokens from before end. Who set it stands in the ledger."""
     if not LENGTH_MIN <= len(password) <= LENGTH_MAX:
         raise Invalid("password-length", f"A password has {LENGTH_MIN} to {LENGTH_MAX} characters.")
     if person.lower() in password.lower():
@@ -44,6 +45,8 @@ def set_password(session: Session, person: PersonId, password: str, actor: Actor
     hashed = _HASHER.hash(password)
     insert_once(session, PasswordRow, person=person, argon2=hashed, set_at=now)
     session.execute(update(PasswordRow).where(PasswordRow.person == person).values(argon2=hashed, set_at=now))
+    end_unused_links(session, person, now)
+    end_api_tokens(session, person, now)
     append(session, "password.set", actor, f"person/{person}", {}, now=now)
 
 
@@ -90,7 +93,7 @@ def _count_attempt(session: Session, person: str, now: dt.datetime) -> None:
             [
                 Refusal(
                     "too-many-attempts",
-                    f"Too many attempts for this name. Wait {minutes} min and try again, or ask ops for a login link.",
+                    f"Too many attempts for this name. Wait {minutes} min and try again.",
                 )
             ]
         )

@@ -14,9 +14,11 @@ from typing import Any
 
 from jupyterhub.metrics import prometheus_log_method
 
+from tre_orchestrator.ops.logs import places
+
 _QUERY = re.compile(r"\?[^\s'\"<>)]+")
 _JWT = re.compile(r"eyJ[\w-]+(?:\.[\w-]*)+")
-_LONG = re.compile(r"(?<![\w/.-])[A-Za-z0-9_-]{32,}(?![\w/-])")
+_LONG = re.compile(r"(?<![\w.-])[A-Za-z0-9_-]{32,}(?![\w-])")
 _REQUESTS = logging.getLogger("tornado.access")
 
 
@@ -32,8 +34,8 @@ class JsonFormatter(logging.Formatter):
             "process": "hub",
             "timestamp": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(),
         }
-        if record.exc_info:
-            line["exception"] = scrubbed(self.formatException(record.exc_info))
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = places(record.exc_info)
         return json.dumps(line)
 
 

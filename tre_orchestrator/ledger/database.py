@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Engine, LargeBinary, MetaData, TypeDecorator, create_engine, event
+from sqlalchemy import JSON, DateTime, Engine, LargeBinary, MetaData, TypeDecorator, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
@@ -19,6 +19,8 @@ from tre_orchestrator.errors import Unavailable
 
 _BUSY_SECONDS = 30
 _WRITE = "tre_write"
+_ONE_WRITER = text("SELECT pg_advisory_xact_lock(8370371)")
+"""What BEGIN IMMEDIATE is to SQLite: a start and the revocation of its grant cannot both read the other's past (D2)."""
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):
@@ -77,8 +79,10 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for reading; whatever it changed is rolled back. What it loaded stays readable afterwards."""
+        """A session for reading, of one moment; whatever it changed is rolled back. What it loaded stays readable."""
         with _reachable(), self._sessions() as session:
+            if not self.is_sqlite:
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             try:
                 yield session
             finally:
@@ -87,11 +91,13 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One transaction: all of it is committed, or nothing."""
+        """One transaction: all of it is committed, or nothing; one at a time, so that what it decides on holds."""
         with _reachable(), self._sessions() as session:
             session.info[_WRITE] = True
             if self.is_sqlite:
                 session.connection(execution_options={"tre_write": True})
+            else:
+                session.execute(_ONE_WRITER)
             try:
                 yield session
                 session.commit()

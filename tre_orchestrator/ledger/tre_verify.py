@@ -762,7 +762,7 @@ def _unpack(file: BinaryIO, member: Member) -> Iterator[bytes]:
         if not packed:
             raise broken
         left -= len(packed)
-        while packed:
+        while True:
             try:
                 piece = engine.decompress(packed, 1 << 20) if engine else packed
             except zlib.error:
@@ -771,6 +771,8 @@ def _unpack(file: BinaryIO, member: Member) -> Iterator[bytes]:
             done += len(piece)
             if done > member.size or (engine and engine.unused_data):
                 raise broken
+            if not piece:  # with an output limit, only no output at all says that nothing is held back
+                break
             crc = zlib.crc32(piece, crc)
             yield piece
     if done != member.size or crc != member.crc or (engine and not engine.eof):

@@ -8,8 +8,11 @@ the places it passed are kept: its message may quote what it failed on.
 from __future__ import annotations
 
 import logging
+import re
 import sys
+import threading
 from collections.abc import MutableMapping
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -41,9 +44,29 @@ def configure_logs(process: str, level: str = "info") -> None:
             processor=structlog.processors.JSONRenderer(),
         )
     )
+    handler.addFilter(_shorten)
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.captureWarnings(True)
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda said: _uncaught(said.exc_type, said.exc_value, said.exc_traceback)
 
 
+def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """What nobody caught is a log line like any other."""
+    if error is not None:
+        logging.getLogger("uncaught").critical("uncaught", exc_info=(kind, error, trace))
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    """asyncio and warnings put values into their texts; the first words say what happened and where."""
+    if record.name in ("asyncio", "py.warnings"):
+        text = record.getMessage().partition("\n")[0]
+        place = _WARNING.match(text) if record.name == "py.warnings" else None
+        record.msg, record.args = place[0] if place else text.partition("=")[0], ()
+    return True
+
+
+_WARNING = re.compile(r"\S+:\d+: \w+")
 _STACKS = ExceptionDictTransformer(show_locals=False)
 
 
@@ -55,7 +78,9 @@ def places(exc_info: structlog.typing.ExcInfo) -> list[dict[str, Any]]:
 
 def blank_secrets(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Blank every field whose name speaks of a secret."""
-    for key in event:
+    for key, value in event.items():
         if key != "event" and any(word in key.lower() for word in _SECRET_WORDS):
             event[key] = "(blanked)"
+        elif isinstance(value, dict):
+            event[key] = blank_secrets(_logger, _name, dict(value))
     return event

@@ -17,6 +17,7 @@ from tre_orchestrator.errors import TreError, Unavailable
 from tre_orchestrator.workspaces.sandbox import courier, disk, eraser, kernel, prover, staging, wire
 from tre_orchestrator.workspaces.sandbox.arguments import Mode
 from tre_orchestrator.workspaces.sandbox.begin import owners_of
+from tre_orchestrator.workspaces.sandbox.journal import told
 from tre_orchestrator.workspaces.sandbox.launcher import Lock
 from tre_orchestrator.workspaces.sandbox.lock import MachineLock
 from tre_orchestrator.workspaces.sandbox.options import Options
@@ -141,7 +142,7 @@ def _work(work: Callable[[], None], client: socket.socket, parent: int, kept: tu
     except TreError as error:
         client.sendall(wire.line(wire.error_message(error)))
     except Exception as error:  # noqa: BLE001  # a child must end here, and its client must hear why
-        sentence = f"The supervisor of workspaces could not do this: {error}."
+        sentence = f"The supervisor of workspaces could not do this: {told(error)}."
         client.sendall(wire.line(wire.error_message(Unavailable("supervisor", sentence))))
     finally:
         os._exit(code)

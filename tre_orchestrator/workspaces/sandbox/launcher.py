@@ -23,6 +23,7 @@ from tre_orchestrator.workspaces import plan as places
 from tre_orchestrator.workspaces.plan import PlanLimits, Roots, WorkspacePlan
 from tre_orchestrator.workspaces.sandbox import arguments, kernel, staging, wire
 from tre_orchestrator.workspaces.sandbox.arguments import Bind, Descriptors, Jail, Mode
+from tre_orchestrator.workspaces.sandbox.journal import told
 from tre_orchestrator.workspaces.sandbox.limits import Limits
 from tre_orchestrator.workspaces.sandbox.listener import make_listener
 
@@ -74,7 +75,7 @@ def launch(lock: Lock, start: Start, parent: int, report: socket.socket, log: in
         _say(report, wire.error_message(error))
     except Exception as error:  # noqa: BLE001  # a child of the supervisor must end here, with a reason
         sentence = (
-            f"The workspace could not be started: {error}. The people who run this TRE find more in `tre doctor`."
+            f"The workspace could not be started: {told(error)}. The people who run this TRE find more in `tre doctor`."
         )
         _say(report, wire.error_message(Unavailable("launch", sentence)))
     os._exit(1)

@@ -17,7 +17,7 @@ from typing import Any
 
 from tre_orchestrator.errors import Invalid, TreError, Unavailable
 from tre_orchestrator.workspaces.sandbox import kernel, wire
-from tre_orchestrator.workspaces.sandbox.journal import note
+from tre_orchestrator.workspaces.sandbox.journal import note, told
 from tre_orchestrator.workspaces.sandbox.options import SOCKET, Options
 
 LONGEST_REQUEST = 1 << 16
@@ -51,7 +51,7 @@ class Loop:
             try:
                 key.data()
             except Exception as error:  # noqa: BLE001  # one workspace's or client's trouble must not end all others
-                note("failed", error=repr(error))
+                note("failed", error=told(error))
 
     def hang_up_all(self, listener: socket.socket) -> None:
         """Take no more requests."""
@@ -118,8 +118,8 @@ class Loop:
         except TreError as error:
             self.send(connection, wire.error_message(error))
         except Exception as error:  # noqa: BLE001  # one bad request must not end everybody's workspaces
-            note("failed", error=repr(error))
-            sentence = f"The supervisor of workspaces could not do this: {error}."
+            note("failed", error=told(error))
+            sentence = f"The supervisor of workspaces could not do this: {told(error)}."
             self.send(connection, wire.error_message(Unavailable("supervisor", sentence)))
 
     def _unlink_socket(self) -> None:

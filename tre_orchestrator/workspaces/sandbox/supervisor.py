@@ -2,7 +2,8 @@
 
 A small parent forks the worker again, with growing pauses, when it dies; workspaces die with the worker, and a new one
 clears away what is left. A lock file makes a second start on the same state folder end at once, quietly. In root mode
-this is the only process of a TRE that stays root. Standard library only.
+this and the keeper of `tre up`, which starts it again, are the only processes of a TRE that stay root. Standard
+library only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import NoReturn
 from tre_orchestrator.errors import TreError
 from tre_orchestrator.workspaces.sandbox import kernel
 from tre_orchestrator.workspaces.sandbox.arguments import arguments
-from tre_orchestrator.workspaces.sandbox.journal import note
+from tre_orchestrator.workspaces.sandbox.journal import note, told
 from tre_orchestrator.workspaces.sandbox.launcher import Build
 from tre_orchestrator.workspaces.sandbox.lock import lock_of
 from tre_orchestrator.workspaces.sandbox.modes import examine
@@ -130,7 +131,7 @@ def _become_worker(work: Callable[[], int], parent: int) -> NoReturn:
         kernel.die_with_parent(signal.SIGKILL, parent)
         code = work()
     except Exception as error:  # noqa: BLE001  # the parent starts another one
-        note("worker-failed", error=repr(error))
+        note("worker-failed", error=told(error))
     finally:
         os._exit(code)
 
