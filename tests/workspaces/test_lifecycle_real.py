@@ -47,6 +47,20 @@ def short_lease(state_dir: Path) -> Iterator[Service]:
     yield from served(state_dir, "root", lease_seconds=LEASE_SECONDS)
 
 
+def test_N2_a_broken_lock_starts_nothing_and_is_on_record(state_dir: Path) -> None:
+    sandbox = make_world(state_dir, "root")
+    try:
+        sandbox.start_supervisor(module="tests.workspaces.sandbox.broken", TRE_TEST_BREAK="network")
+        service = Service(sandbox)
+        with pytest.raises(RuntimeError, match="lock"):
+            service.start()
+        assert sandbox.processes() == []
+        assert "lock.broken" in service.kinds()
+        assert "workspace.started" not in service.kinds()
+    finally:
+        sandbox.stop_supervisor()
+
+
 def revoke_grant(service: Service) -> None:
     def work() -> None:
         world = service.world()
