@@ -24,6 +24,13 @@ VALUES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of whoever runs the tests are not the test's."""
+    for name in [name for name in os.environ if name.startswith("TRE_")]:
+        monkeypatch.delenv(name)
+
+
 def test_what_root_saved_root_reads_again(state_dir: Path) -> None:
     saved = Settings(state_dir=state_dir, data_roots=(Path("/srv/data"),), listen_port=8123)
     save_settings(saved)
