@@ -45,7 +45,7 @@ def comment(
     session.add(
         CommentRow(
             request_id=row.id,
-            turn=row.turn,
+            turn=row.turn if who.is_author or row.state != State.returned else row.files_turn,
             path=path,
             person=person,
             text=reason_in_words(text, needed=True, why="A comment needs words."),

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NewType
+from typing import BinaryIO, NewType
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -92,31 +92,25 @@ class Store:
             draft.unlink(missing_ok=True)
         return stored
 
-    def read(self, request_id: int, key: ContentKey, name: str) -> Iterator[bytes]:
-        """The content of a blob, chunk by chunk; raises `Unavailable` before giving anything that is not authentic."""
-        try:
-            handle = self._path(name).open("rb")
-        except FileNotFoundError as error:
-            raise _damaged("is missing from the store") from error
-        with handle:
-            sealer = _Sealer(key, request_id, handle.read(len(_MAGIC) + _PREFIX))
-            last = False
-            block = handle.read(_CHUNK + _TAG)
-            while not last:
-                following = handle.read(_CHUNK + _TAG)
-                last = not following
-                yield sealer.open(block, last)
-                block = following
+    def read(self, request_id: int, key: ContentKey, stored: Stored) -> Iterator[bytes]:
+        """The content of a blob, chunk by chunk, after all of it was read once.
 
-    def read_verified(self, request_id: int, key: ContentKey, stored: Stored) -> Iterator[bytes]:
-        """As `read`, and raises `Unavailable` at the end unless size and SHA-256 are those of `stored`."""
-        digest, size = hashlib.sha256(), 0
-        for chunk in self.read(request_id, key, stored.name):
-            digest.update(chunk)
-            size += len(chunk)
-            yield chunk
-        if (size, digest.hexdigest()) != (stored.size, stored.sha256):
-            raise _damaged("does not hold the bytes that were stored")
+        Raises `Unavailable` at once, before a byte is given, unless size and SHA-256 are those of `stored` (A1): the
+        cipher alone would let one file of a request stand in for another one.
+        """
+        handle = self._opened(stored.name)
+        try:
+            digest, size = hashlib.sha256(), 0
+            for chunk in _content(handle, request_id, key):
+                digest.update(chunk)
+                size += len(chunk)
+            if (size, digest.hexdigest()) != (stored.size, stored.sha256):
+                raise _damaged("does not hold the bytes that were stored")
+            handle.seek(0)
+        except BaseException:
+            handle.close()
+            raise
+        return _content_and_close(handle, request_id, key)
 
     def names(self) -> Iterator[str]:
         """The name of every blob."""
@@ -136,6 +130,12 @@ class Store:
     def _name(self, request_id: int, sha256: str) -> str:
         return hmac.new(self._name_key, _scope(request_id) + sha256.encode(), hashlib.sha256).hexdigest()
 
+    def _opened(self, name: str) -> BinaryIO:
+        try:
+            return self._path(name).open("rb")
+        except FileNotFoundError as error:
+            raise _damaged("is missing from the store") from error
+
     def _path(self, name: str) -> Path:
         return self._blobs / name[:2] / name
 
@@ -149,6 +149,23 @@ class Store:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def _content(handle: BinaryIO, request_id: int, key: ContentKey) -> Iterator[bytes]:
+    """What an open blob holds; raises `Unavailable` before giving anything that is not authentic."""
+    sealer = _Sealer(key, request_id, handle.read(len(_MAGIC) + _PREFIX))
+    last = False
+    block = handle.read(_CHUNK + _TAG)
+    while not last:
+        following = handle.read(_CHUNK + _TAG)
+        last = not following
+        yield sealer.open(block, last)
+        block = following
+
+
+def _content_and_close(handle: BinaryIO, request_id: int, key: ContentKey) -> Iterator[bytes]:
+    with handle:
+        yield from _content(handle, request_id, key)
 
 
 def open_store(settings: Settings) -> Store:
