@@ -8,7 +8,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,7 +30,6 @@ class Node:
     def __init__(self, spaces: Spaces, programs: Path, cni: str) -> None:
         self._spaces, self._programs, self._cni = spaces, programs, cni
         self._pki = spaces.folder / "pki"
-        self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def kubeconfig(self) -> Path:
@@ -52,7 +50,8 @@ class Node:
         self._start_containerd()
         self._start_api()
         self._wait("containerd", lambda: self._ctr("version"))
-        importing = [self._spaces.start("images", *self._ctr_command("images", "import", str(one.archive))) for one in images]
+        for one in images:
+            self._spaces.start(f"image-{one.name}", *self._ctr_command("images", "import", str(one.archive)))
         self._wait("apiserver", lambda: self.kubectl("get", "--raw", "/readyz"))
         say("The API server answers")
         self._start_controllers()
@@ -65,9 +64,7 @@ class Node:
             for iptables in ("iptables", "ip6tables"):
                 self._spaces.run(iptables, "-t", "mangle", "-A", "OUTPUT", "-j", "MARK", "--set-xmark", "0xc00/0xf00")
             say("Cilium has compiled its data path")
-        for each in importing:
-            if each.wait(timeout=120):
-                raise Unavailable("cluster-images", f"An image could not be imported: {self._last_words('images')}")
+        self._wait("images", lambda: all(f"image-{one.name}" in self._spaces.ended() for one in images))
         self._wait("kubelet", lambda: self.kubectl("wait", "--for=condition=Ready", "node/node1", "--timeout=30s"))
         self._wait("controller-manager", lambda: self.kubectl("get", "serviceaccount", "default"))
 
@@ -81,11 +78,11 @@ class Node:
     def _start_containerd(self) -> None:
         settings = str(self._spaces.folder / "containerd.toml")
         path = f"{self._programs}:{os.environ['PATH']}"
-        self._start("containerd", str(self._programs / "containerd"), "-c", settings, PATH=path)
+        self._spaces.start("containerd", str(self._programs / "containerd"), "-c", settings, PATH=path)
 
     def _start_api(self) -> None:
         folder, pki = self._spaces.folder, self._pki
-        self._start("etcd", "etcd", "--data-dir", str(folder / "etcd"), "--unsafe-no-fsync")
+        self._spaces.start("etcd", "etcd", "--data-dir", str(folder / "etcd"), "--unsafe-no-fsync")
         self._kubernetes(
             "apiserver",
             "--etcd-servers=http://127.0.0.1:2379",
@@ -134,7 +131,7 @@ class Node:
 
     def _start_kubelet(self) -> None:
         folder = self._spaces.folder
-        self._start(
+        self._spaces.start(
             "kubelet",
             str(self._programs / "kubelet"),
             f"--config={folder}/kubelet.yaml",
@@ -149,7 +146,7 @@ class Node:
         for name in ("clang", "llc"):
             (folder / "bin" / name).symlink_to(_compiler(name))
         kubeconfig = f"--k8s-kubeconfig-path={self._pki}/cilium.conf"
-        self._start(
+        self._spaces.start(
             "cilium-operator",
             str(programs / "operator"),
             kubeconfig,
@@ -160,7 +157,7 @@ class Node:
             "--operator-api-serve-addr=127.0.0.1:9234",
             CILIUM_K8S_NAMESPACE="kube-system",
         )
-        self._start(
+        self._spaces.start(
             "cilium",
             *("unshare", "--mount", "--propagation", "slave", "sh", "-c", WITH_PROC_MODULES, "cilium"),
             str(programs / "daemon"),
@@ -191,10 +188,7 @@ class Node:
         )
 
     def _kubernetes(self, name: str, *arguments: str) -> None:
-        self._start(name, str(self._programs / f"kube-{name}"), *arguments)
-
-    def _start(self, name: str, *command: str, **environment: str) -> None:
-        self._started[name] = self._spaces.start(name, *command, **environment)
+        self._spaces.start(name, str(self._programs / f"kube-{name}"), *arguments)
 
     def _ctr_command(self, *arguments: str) -> list[str]:
         return [str(self._programs / "ctr"), "-a", CONTAINERD_SOCKET, "-n", "k8s.io", *arguments]
@@ -203,22 +197,23 @@ class Node:
         return self._spaces.run(*self._ctr_command(*arguments))
 
     def _wait(self, name: str, answered: Callable[[], object]) -> None:
-        """Until `answered` raises no more; raises `Unavailable` with the daemon's last words if it ends or is late."""
+        """Until `answered` is neither false nor raises; raises `Unavailable` with the last words of a daemon that ends."""
         until = time.monotonic() + 90
         while True:
             with suppress(TreError):
-                answered()
-                return
-            for each, process in self._started.items():
-                if process.poll() is not None:
-                    raise Unavailable("cluster-daemon", f"{each} ended while it started: {self._last_words(each)}")
+                if answered() is not False:
+                    return
+            for each, code in self._spaces.ended().items():
+                if code or not each.startswith("image-"):
+                    words = self._spaces.last_words(each)
+                    raise Unavailable("cluster-daemon", f"{each} ended while the cluster started ({code}): {words}")
             if time.monotonic() > until:
-                raise Unavailable("cluster-daemon", f"{name} was not ready after 90 s: {self._last_words(name)}")
+                raise Unavailable("cluster-daemon", f"{name} did not get ready in 90 s; the last words of all: {self._logs()}")
             time.sleep(0.2)
 
-    def _last_words(self, name: str) -> str:
-        lines = (self._spaces.folder / "log" / f"{name}.log").read_text(errors="replace").splitlines()
-        return " / ".join(lines[-5:])[:2000]
+    def _logs(self) -> str:
+        names = sorted(path.stem for path in (self._spaces.folder / "log").glob("*.log"))
+        return "".join(f"\n{name}: {self._spaces.last_words(name)}" for name in names)
 
 
 def _compiler(program: str) -> Path:

@@ -90,8 +90,7 @@ async def _answer_dns_stream(reader: asyncio.StreamReader, writer: asyncio.Strea
 class _Dns(asyncio.DatagramProtocol):
     transport: asyncio.DatagramTransport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
         self.transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:

@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import IO
 
 from tests.cluster.cache import alone, cache_dir
 from tre_orchestrator.errors import Unavailable
@@ -60,7 +59,7 @@ class Spaces:
             spaces = cls(Path(tempfile.mkdtemp(prefix=PREFIX, dir=_STATE)))
             (spaces.folder / "owner.json").write_text(json.dumps(_identity(os.getpid())))
         try:
-            for name in ("log", "tmp", "bin"):
+            for name in ("log", "tmp", "bin", "ended"):
                 (spaces.folder / name).mkdir()
             spaces._start(keep=keep)
             spaces._make_cgroups()
@@ -78,22 +77,38 @@ class Spaces:
             raise Unavailable("cluster-gone", f"Cluster {self.name} does not run any more.")
         return int(pid)
 
-    def enter(self, *command: str, net: bool = True) -> list[str]:
+    def enter(self, *command: str) -> list[str]:
         """The command line that runs `command` on the node: its network, mounts and processes."""
-        return ["nsenter", "-t", str(self.init), "--mount", "--pid", *(["--net"] if net else []), "--", *command]
+        return ["nsenter", "-t", str(self.init), "--mount", "--pid", "--net", "--", *command]
 
     def run(self, *command: str, text: str | None = None) -> str:
         """Run a command on the node and give what it prints; raises `Unavailable` with its complaint."""
         return _run(self.enter(*command), text)
 
-    def start(self, name: str, *command: str, net: bool = True, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a daemon on the node. It holds no pipe of ours, and `log/NAME.log` has what it says."""
-        with (self.folder / "log" / f"{name}.log").open("ab") as log:
-            return _detached(self.enter(*command, net=net), log, TMPDIR=str(self.folder / "tmp"), **environment)
+    def start(self, name: str, *command: str, **environment: str) -> None:
+        """Start a daemon on the node. It holds no pipe of ours, its parent is on the node too, `log/NAME.log` has its words."""
+        log, ended = self.folder / "log" / f"{name}.log", self.folder / "ended" / name
+        in_background = '{ "$@"; echo $? > "$ENDED"; } < /dev/null >> "$LOG" 2>&1 &'
+        fixed = {"LOG": str(log), "ENDED": str(ended), "TMPDIR": str(self.folder / "tmp")}
+        command_line = self.enter("setsid", "sh", "-c", in_background, "sh", *command)
+        with log.open("ab") as words:
+            subprocess.run(
+                command_line,
+                stdin=subprocess.DEVNULL,
+                stdout=words,
+                stderr=words,
+                env={**os.environ, **environment, **fixed},
+                check=True,
+            )
 
-    def ip(self, *arguments: str) -> None:
-        """`ip` in the node's network, with the host's process numbers."""
-        _run(["nsenter", "-t", str(self.init), "--net", "--", "ip", *arguments])
+    def ended(self) -> dict[str, int]:
+        """The daemons that have ended, and their exit codes."""
+        return {path.name: int(path.read_text()) for path in (self.folder / "ended").iterdir() if path.stat().st_size}
+
+    def last_words(self, name: str) -> str:
+        """The end of a daemon's log, as one line."""
+        lines = (self.folder / "log" / f"{name}.log").read_text(errors="replace").splitlines()
+        return " / ".join(lines[-5:])[:2000]
 
     def release(self) -> None:
         """From now on it belongs to no process: only `kept` finds it."""
@@ -107,7 +122,11 @@ class Spaces:
         unshare = ["unshare", "--pid", "--mount", "--net", "--propagation", "private", "--mount-proc", "--kill-child"]
         leash = [] if keep else ["setpriv", "--pdeathsig", "KILL"]
         with (self.folder / "log" / "init.log").open("ab") as log:
-            holder = _detached([*leash, *unshare, "/usr/bin/python3", "-I", "-c", _PID_1], log)
+            # No pipe and no terminal of ours stays open in it: nobody waits for it to close one, no ^C reaches it.
+            command = [*leash, *unshare, "/usr/bin/python3", "-I", "-c", _PID_1]
+            holder = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+            )
         children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
         until = time.monotonic() + 10
         while time.monotonic() < until and holder.poll() is None:
@@ -219,19 +238,6 @@ def _read(path: Path) -> list[int] | None:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-
-
-def _detached(command: list[str], log: IO[bytes], **environment: str) -> subprocess.Popen[bytes]:
-    """Nothing of ours stays open in it: neither a pipe to hang on, nor a terminal whose ^C would reach it."""
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, **environment},
-        cwd="/",
-        start_new_session=True,
-    )
 
 
 def _run(command: list[str], text: str | None = None) -> str:
