@@ -15,7 +15,7 @@ _USE = """
 {name} is up.
   make cluster-shell   a shell on the node, where kubectl works and outside is 203.0.113.10
   make cluster-down    ends it and leaves nothing
-From a program: {enter} kubectl get nodes
+One command: {enter} get nodes
 Logs of its daemons: {folder}/log
 """
 
@@ -27,7 +27,11 @@ def up(cni: str = "cilium") -> int:
         began = time.monotonic()
         cluster = Cluster.up(cni, keep=True, say=lambda words: print(f"[{time.monotonic() - began:3.0f} s] {words}"))
         print(f"[{time.monotonic() - began:3.0f} s] Pods can be created")
-    print(_USE.format(name=cluster.spaces.name, folder=cluster.spaces.folder, enter=" ".join(_entering(cluster))))
+    print(
+        _USE.format(
+            name=cluster.spaces.name, folder=cluster.spaces.folder, enter=" ".join(cluster.node.kubectl_command)
+        )
+    )
     return 0
 
 

@@ -35,7 +35,7 @@ def digest(files: Iterable[Path], *words: str) -> str:
 
 
 def made(target: Path, make: Callable[[Path], None]) -> bool:
-    """Make `target` unless it is there: `make` fills a partial folder, which then gets the name. True if it was made."""
+    """Make `target` unless it is there: `make` fills a folder, which then gets the name. True if it was made."""
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with alone(target.with_name(f"{target.name}.lock")):
         if target.is_dir():

@@ -7,7 +7,7 @@ records what reaches it. `ExistingCluster` answers kubectl the same way and has 
 from __future__ import annotations
 
 import os
-import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,7 @@ from tests.cluster.network import Outside
 from tests.cluster.node import Node
 from tests.cluster.node_settings import CNIS
 from tests.cluster.program_build import find_programs
-from tests.cluster.spaces import Spaces, kept
+from tests.cluster.spaces import Spaces, kept, run
 from tre_orchestrator.errors import Unavailable
 
 
@@ -67,12 +67,12 @@ class Cluster:
 
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
         """Run kubectl on the node as an admin; raises `Unavailable` with what it complains about."""
-        return self.node.kubectl(*arguments, text=text)
+        return run([*self.node.kubectl_command, *arguments], text)
 
     def folder(self, name: str) -> Path:
         """A new folder that the node sees under the same path, for hostPath volumes."""
-        folder = self.spaces.folder / name
-        folder.mkdir(mode=0o755)
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.spaces.folder))
+        folder.chmod(0o755)
         return folder
 
 
@@ -83,15 +83,11 @@ class ExistingCluster:
         self._kubeconfig = kubeconfig
 
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
-        """Run the kubectl in PATH as whoever the kubeconfig names; raises `Unavailable` with what it complains about."""
-        command = ["kubectl", f"--kubeconfig={self._kubeconfig}", *arguments]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=300)
-        if done.returncode:
-            raise Unavailable("cluster-command", f"kubectl {' '.join(arguments)[:200]}: {done.stderr.strip()}")
-        return done.stdout
+        """Run the kubectl in PATH as whoever the kubeconfig names; raises `Unavailable` with its complaint."""
+        return run(["kubectl", f"--kubeconfig={self._kubeconfig}", *arguments], text)
 
 
 def kept_cluster() -> Cluster | None:
     """The cluster that `make cluster-up` has left running."""
     spaces = kept()
-    return Cluster(spaces, find_programs(), "cilium") if spaces else None
+    return Cluster(spaces, find_programs(), CNIS[0]) if spaces else None

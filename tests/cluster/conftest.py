@@ -1,4 +1,4 @@
-"""The cluster that tests run on: one for all of them, or the one that KUBECONFIG names; and a namespace for each test."""
+"""The cluster that tests run on: one for all, or the one that KUBECONFIG names; and a namespace for each test."""
 
 from __future__ import annotations
 

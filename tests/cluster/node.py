@@ -17,7 +17,7 @@ from tests.cluster.image_build import Image
 from tests.cluster.network import API_SERVICE, NODE, NODE_6, PODS, PODS_6, SERVICES, SERVICES_6
 from tests.cluster.node_settings import CONTAINERD_SOCKET, WITH_PROC_MODULES, write_settings
 from tests.cluster.pki import write_pki
-from tests.cluster.spaces import Spaces
+from tests.cluster.spaces import Spaces, run
 from tre_orchestrator.errors import TreError, Unavailable
 
 _PLUGINS = Path("/usr/lib/cni")
@@ -25,7 +25,7 @@ _API = f"https://{NODE}:6443"
 
 
 class Node:
-    """The daemons of one cluster. `kubectl` answers as the cluster's admin."""
+    """The daemons of one cluster, and how to talk to them."""
 
     def __init__(self, spaces: Spaces, programs: Path, cni: str) -> None:
         self._spaces, self._programs, self._cni = spaces, programs, cni
@@ -36,10 +36,10 @@ class Node:
         """The admin's. Its server is reached from the node's network only."""
         return self._pki / "admin.conf"
 
-    def kubectl(self, *arguments: str, text: str | None = None) -> str:
-        """Run kubectl on the node; raises `Unavailable` with what it complains about."""
-        kubectl = str(self._programs / "kubectl")
-        return self._spaces.run(kubectl, f"--kubeconfig={self.kubeconfig}", *arguments, text=text)
+    @property
+    def kubectl_command(self) -> list[str]:
+        """The command line that runs kubectl on the node, as an admin."""
+        return self._spaces.enter(str(self._programs / "kubectl"), f"--kubeconfig={self.kubeconfig}")
 
     def start(self, images: list[Image], say: Callable[[str], None]) -> None:
         """Start everything; returns when pods can be created."""
@@ -52,7 +52,7 @@ class Node:
         self._wait("containerd", lambda: self._ctr("version"))
         for one in images:
             self._spaces.start(f"image-{one.name}", *self._ctr_command("images", "import", str(one.archive)))
-        self._wait("apiserver", lambda: self.kubectl("get", "--raw", "/readyz"))
+        self._wait("apiserver", lambda: self._kubectl("get", "--raw", "/readyz"))
         say("The API server answers")
         self._start_controllers()
         self._start_kubelet()
@@ -65,8 +65,8 @@ class Node:
                 self._spaces.run(iptables, "-t", "mangle", "-A", "OUTPUT", "-j", "MARK", "--set-xmark", "0xc00/0xf00")
             say("Cilium has compiled its data path")
         self._wait("images", lambda: all(f"image-{one.name}" in self._spaces.ended() for one in images))
-        self._wait("kubelet", lambda: self.kubectl("wait", "--for=condition=Ready", "node/node1", "--timeout=30s"))
-        self._wait("controller-manager", lambda: self.kubectl("get", "serviceaccount", "default"))
+        self._wait("kubelet", lambda: self._kubectl("wait", "--for=condition=Ready", "node/node1", "--timeout=30s"))
+        self._wait("controller-manager", lambda: self._kubectl("get", "serviceaccount", "default"))
 
     def _install_plugins(self) -> None:
         plugins = self._spaces.folder / "plugins"
@@ -197,7 +197,7 @@ class Node:
         return self._spaces.run(*self._ctr_command(*arguments))
 
     def _wait(self, name: str, answered: Callable[[], object]) -> None:
-        """Until `answered` is neither false nor raises; raises `Unavailable` with the last words of a daemon that ends."""
+        """Until `answered` is not false and does not raise; `Unavailable` with the last words of a daemon that ends."""
         until = time.monotonic() + 90
         while True:
             with suppress(TreError):
@@ -208,8 +208,13 @@ class Node:
                     words = self._spaces.last_words(each)
                     raise Unavailable("cluster-daemon", f"{each} ended while the cluster started ({code}): {words}")
             if time.monotonic() > until:
-                raise Unavailable("cluster-daemon", f"{name} did not get ready in 90 s; the last words of all: {self._logs()}")
+                raise Unavailable(
+                    "cluster-daemon", f"{name} did not get ready in 90 s; the last words of all: {self._logs()}"
+                )
             time.sleep(0.2)
+
+    def _kubectl(self, *arguments: str) -> None:
+        run([*self.kubectl_command, *arguments])
 
     def _logs(self) -> str:
         names = sorted(path.stem for path in (self._spaces.folder / "log").glob("*.log"))

@@ -98,7 +98,7 @@ class _Dns(asyncio.DatagramProtocol):
 
 
 def _answer(question: bytes) -> bytes:
-    """Every name is at INTERNET. Source: RFC 1035, 4.1: the question again, then one A record that points back to it."""
+    """Every name is at INTERNET: the question again, and one A record that points back to it. RFC 1035, 4.1."""
     record = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04" + ipaddress.ip_address(INTERNET).packed
     return question[:2] + b"\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00" + question[12:] + record
 

@@ -52,7 +52,9 @@ class Namespace:
     def create(cls, cluster: Kubernetes, name: str, labels: dict[str, str]) -> Namespace:
         """Make it; returns when pods can be created in it."""
         metadata = {"name": name, "labels": labels}
-        cluster.kubectl("create", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
+        cluster.kubectl(
+            "create", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        )
         namespace = cls(cluster, name)
         namespace.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
         return namespace

@@ -36,9 +36,7 @@ class _Program:
 
 PROGRAMS = (
     # Without a version kubelet calls itself v0.0.0 and clients refuse to compare.
-    _Program(
-        "kubernetes", (f"{_VERSION}.gitVersion=v1.34.4", f"{_VERSION}.gitMajor=1", f"{_VERSION}.gitMinor=34")
-    ),
+    _Program("kubernetes", (f"{_VERSION}.gitVersion=v1.34.4", f"{_VERSION}.gitMajor=1", f"{_VERSION}.gitMinor=34")),
     # The agent compiles its data path with clang when it starts.
     _Program("cilium", sources=("github.com/cilium/cilium", "bpf")),
     _Program("containerd"),
@@ -58,7 +56,7 @@ def find_programs() -> Path:
 
 
 def build_programs(say: Callable[[str], None]) -> Path:
-    """Build all of them unless they are there; raises `Unavailable` with what is missing or the compiler's last words."""
+    """Build all of them unless they are there; raises `Unavailable` with what is missing or the compiler's words."""
     target = programs_dir()
     if not made(target, lambda partial: _build_all(partial, say)):
         say("The programs are there")

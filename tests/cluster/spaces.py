@@ -36,8 +36,9 @@ set -e
 mount -t tmpfs tmpfs /run
 mkdir -p /run/netns /run/cilium /run/containerd /run/lock
 for folder in {copied}; do
-  mkdir -p {state}/copies/$folder/upper {state}/copies/$folder/work
-  mount -t overlay -o lowerdir=/$folder,upperdir={state}/copies/$folder/upper,workdir={state}/copies/$folder/work overlay /$folder
+  copy={state}/copies/$folder
+  mkdir -p $copy/upper $copy/work
+  mount -t overlay -o lowerdir=/$folder,upperdir=$copy/upper,workdir=$copy/work overlay /$folder
 done
 mount -t bpf bpf /sys/fs/bpf
 """
@@ -50,10 +51,14 @@ class Spaces:
         self.folder = folder
         self.name = folder.name
         self.cgroup = f"/{folder.name}"
+        self._holder: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def create(cls, *, keep: bool) -> Spaces:
-        """Make them, after removing what dead clusters have left. They end with this process unless `keep`, which `release` completes."""
+        """Make them, after removing what dead clusters have left.
+
+        They end with this process unless `keep`, which `release` completes.
+        """
         with _one_at_a_time():
             _remove_dead()
             spaces = cls(Path(tempfile.mkdtemp(prefix=PREFIX, dir=_STATE)))
@@ -83,10 +88,10 @@ class Spaces:
 
     def run(self, *command: str, text: str | None = None) -> str:
         """Run a command on the node and give what it prints; raises `Unavailable` with its complaint."""
-        return _run(self.enter(*command), text)
+        return run(self.enter(*command), text)
 
     def start(self, name: str, *command: str, **environment: str) -> None:
-        """Start a daemon on the node. It holds no pipe of ours, its parent is on the node too, `log/NAME.log` has its words."""
+        """Start a daemon on the node: with a parent there and no pipe of ours. `log/NAME.log` has its words."""
         log, ended = self.folder / "log" / f"{name}.log", self.folder / "ended" / name
         in_background = '{ "$@"; echo $? > "$ENDED"; } < /dev/null >> "$LOG" 2>&1 &'
         fixed = {"LOG": str(log), "ENDED": str(ended), "TMPDIR": str(self.folder / "tmp")}
@@ -116,6 +121,9 @@ class Spaces:
 
     def remove(self) -> None:
         """End everything and leave no trace."""
+        if self._holder:
+            self._holder.kill()  # its child, pid 1, goes with it
+            self._holder.wait()
         _remove(self.folder)
 
     def _start(self, *, keep: bool) -> None:
@@ -124,7 +132,7 @@ class Spaces:
         with (self.folder / "log" / "init.log").open("ab") as log:
             # No pipe and no terminal of ours stays open in it: nobody waits for it to close one, no ^C reaches it.
             command = [*leash, *unshare, "/usr/bin/python3", "-I", "-c", _PID_1]
-            holder = subprocess.Popen(
+            self._holder = holder = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
             )
         children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
@@ -225,7 +233,7 @@ def _hierarchies() -> Iterable[Path]:
 
 
 def _identity(pid: int) -> list[int]:
-    """A process's number and start time: together they are never used again. Empty when it has ended. proc_pid_stat(5)"""
+    """A process's number and start time, together never used again; empty when it has ended. proc_pid_stat(5)"""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -240,7 +248,8 @@ def _read(path: Path) -> list[int] | None:
         return None
 
 
-def _run(command: list[str], text: str | None = None) -> str:
+def run(command: list[str], text: str | None = None) -> str:
+    """Run a command, give what it prints, and raise `Unavailable` with its complaint."""
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode:
         words = (done.stderr or done.stdout).strip()

@@ -68,7 +68,9 @@ def test_a_locked_pod_cannot_be_reached_by_its_neighbours(
     elsewhere.create_all(pod("other", *FOREVER))
     namespace.wait_for_phase("Running", "one", "beside")
     elsewhere.wait_for_phase("Running", "other")
-    one = {address: f"tcp:{f'[{address}]' if ':' in address else address}:8080" for address in namespace.addresses["one"]}
+    one = {
+        address: f"tcp:{f'[{address}]' if ':' in address else address}:8080" for address in namespace.addresses["one"]
+    }
 
     def reached() -> bool:
         outcomes = [*namespace.reach("beside", one).values(), *elsewhere.reach("other", one).values()]

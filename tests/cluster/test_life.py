@@ -1,0 +1,132 @@
+"""Clusters come and go: two in a row, one that was killed, and nothing of them stays on the machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.conftest import Say
+from tests.cluster.pods import FOREVER, Namespace, eventually, pod
+from tests.cluster.spaces import Spaces, remove_leftovers
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ours")]
+
+_HARNESS = """
+import sys, time
+from tests.cluster.cluster import Cluster
+from tests.cluster.pods import FOREVER, Namespace, pod
+cluster = Cluster.up(say=lambda words: print(words, flush=True))
+Namespace.create(cluster, "some", {}).create_all(pod("one", *FOREVER))
+Namespace(cluster, "some").wait_for_phase("Running", "one")
+print("A pod runs", flush=True)
+time.sleep(300)
+"""
+
+
+def test_two_in_a_row_come_up_and_leave_no_trace(say: Say) -> None:
+    links, rules = _links(), _rules()
+    for turn in ("first", "second"):
+        began = time.monotonic()
+        cluster = Cluster.up(say=say)
+        say(f"The {turn} was up in {time.monotonic() - began:.1f} s")
+        try:
+            namespace = Namespace.create(cluster, "some", {})
+            namespace.create_all(pod("one", *FOREVER))
+            namespace.wait_for_phase("Running", "one")
+            inside, name = _namespaces(cluster.spaces.init), cluster.spaces.name
+            assert len(_processes(name, inside)) > 10
+            assert _folders_and_cgroups(name)
+            assert (_links(), _rules()) == (links, rules)  # of the host, while a cluster runs
+        finally:
+            cluster.down()
+        assert _processes(name, inside) == []
+        assert _folders_and_cgroups(name) == []
+        assert name not in Path("/proc/self/mountinfo").read_text()
+        assert (_links(), _rules()) == (links, rules)
+
+
+@pytest.mark.parametrize("moment", ["The API server answers", "A pod runs"])
+def test_after_a_kill_of_the_harness_all_ends_at_once_and_the_next_start_removes_the_rest(moment: str) -> None:
+    before = set(_states())
+    harness = subprocess.Popen([sys.executable, "-c", _HARNESS], stdout=subprocess.PIPE, text=True)
+    assert harness.stdout is not None
+    for line in harness.stdout:
+        if line.strip() == moment:
+            break
+    (folder,) = set(_states()) - before
+    name, inside = folder.name, _namespaces(Spaces(folder).init)
+    assert len(_processes(name, inside)) > 3
+
+    harness.send_signal(signal.SIGKILL)
+    harness.wait()
+
+    assert eventually(lambda: not _processes(name, inside), seconds=10)
+    assert name not in Path("/proc/self/mountinfo").read_text()
+    assert _folders_and_cgroups(name)
+    assert name in remove_leftovers()  # what every start begins with, and `make cluster-down`
+    assert _folders_and_cgroups(name) == []
+
+
+def test_a_running_cluster_is_no_leftover() -> None:
+    spaces = Spaces.create(keep=False)
+    try:
+        assert spaces.name not in remove_leftovers()
+        assert spaces.run("id", "-u") == "0\n"
+    finally:
+        spaces.remove()
+    assert _folders_and_cgroups(spaces.name) == []
+
+
+def test_a_folder_that_somebody_else_has_made_is_no_leftover(tmp_path: Path) -> None:
+    """Its record could name any process to be killed."""
+    folder = Path("/tmp") / f"tre-cluster-foreign-{os.getpid()}"
+    folder.mkdir()
+    try:
+        os.chown(folder, 65534, 65534)
+        assert folder.name not in remove_leftovers()
+        assert folder.exists()
+    finally:
+        folder.rmdir()
+
+
+def _states() -> list[Path]:
+    return sorted(Path("/tmp").glob("tre-cluster-*"))
+
+
+def _folders_and_cgroups(name: str) -> list[Path]:
+    return [*Path("/tmp").glob(name), *Path("/sys/fs/cgroup").glob(f"**/{name}")]
+
+
+def _namespaces(pid: int) -> set[str]:
+    """The node's process, mount and network namespaces."""
+    return {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("pid", "mnt", "net")}
+
+
+def _processes(name: str, namespaces: set[str]) -> list[int]:
+    """Whatever runs in one of the node's namespaces or in one of the cluster's cgroups, as containers do."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            used = _namespaces(int(path.name))
+            cgroups = (path / "cgroup").read_text()
+        except OSError:
+            continue
+        if used & namespaces or name in cgroups:
+            found.append(int(path.name))
+    return found
+
+
+def _links() -> list[str]:
+    listed = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    return [line.split(":")[1] for line in listed.splitlines()]
+
+
+def _rules() -> str:
+    return subprocess.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
