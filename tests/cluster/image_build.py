@@ -7,6 +7,7 @@ Debian packages that `packages` names, and programs compiled from its `.c` files
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -75,15 +76,18 @@ def _build(one: Image, say: Callable[[str], None], folder: Path) -> None:
     buildah = ["buildah", "--root", f"{work}/storage", "--runroot", f"{work}/run", "--storage-driver", "vfs"]
     # No namespaces of a container's own: they are not to be had everywhere, and the definition is ours.
     how = ["--isolation", "chroot", "--network", "host", "--layers=false", "--squash"]
-    _run([*buildah, "bud", *how, "-t", one.reference, str(work)], f"build image '{one.name}'")
+    # Its network settings too: else an empty /etc/cni appears on the machine.
+    (work / "containers.conf").write_text(f'[network]\nnetwork_config_dir = "{work}/network"\n', encoding="utf-8")
+    settings = str(work / "containers.conf")
+    _run([*buildah, "bud", *how, "-t", one.reference, str(work)], f"build image '{one.name}'", CONTAINERS_CONF=settings)
     archive = f"docker-archive:{folder / 'image.tar'}:{one.reference}"
-    _run([*buildah, "push", "-q", one.reference, archive], f"write image '{one.name}'")
+    _run([*buildah, "push", "-q", one.reference, archive], f"write image '{one.name}'", CONTAINERS_CONF=settings)
     shutil.rmtree(work)
 
 
-def _run(command: list[str], what: str) -> None:
+def _run(command: list[str], what: str, **environment: str) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
     except FileNotFoundError as error:
         raise Unavailable(
             "cluster-build", f"There is no {command[0]} to {what}: run `make cluster-build`, which installs it."

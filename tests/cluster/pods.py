@@ -91,7 +91,8 @@ class Namespace:
         return outcomes(self.kubectl("logs", pod))
 
     def _get(self, kind: str) -> list[dict[str, Any]]:
-        return json.loads(self.kubectl("get", kind, "-o", "json"))["items"]
+        items: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-o", "json"))["items"]
+        return items
 
 
 def pod(name: str, *command: str, container: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:

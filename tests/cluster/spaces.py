@@ -124,7 +124,8 @@ class Spaces:
         if self._holder:
             self._holder.kill()  # its child, pid 1, goes with it
             self._holder.wait()
-        _remove(self.folder)
+        with _one_at_a_time():
+            _remove(self.folder)
 
     def _start(self, *, keep: bool) -> None:
         unshare = ["unshare", "--pid", "--mount", "--net", "--propagation", "private", "--mount-proc", "--kill-child"]
@@ -164,7 +165,8 @@ def remove_leftovers() -> list[str]:
 
 def kept() -> Spaces | None:
     """The cluster that was told to outlive its harness, when there is one that runs."""
-    running = [folder for folder in _folders() if _read(folder / "owner.json") is None and not _is_dead(folder)]
+    with _one_at_a_time():
+        running = [folder for folder in _folders() if _read(folder / "owner.json") is None and not _is_dead(folder)]
     return Spaces(running[0]) if running else None
 
 
@@ -242,16 +244,21 @@ def _identity(pid: int) -> list[int]:
 
 
 def _read(path: Path) -> list[int] | None:
+    """A recorded identity; None for a record that is not there, and for one that says nobody."""
     try:
-        return json.loads(path.read_text())
+        record: list[int] | None = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
+    return record
 
 
 def run(command: list[str], text: str | None = None) -> str:
     """Run a command, give what it prints, and raise `Unavailable` with its complaint."""
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=300)
+    shown = " ".join(command[command.index("--") + 1 :] if command[0] == "nsenter" else command)[:200]
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=300)
+    except FileNotFoundError as error:
+        raise Unavailable("cluster-command", f"There is no {command[0]} in PATH, which `{shown}` needs.") from error
     if done.returncode:
-        words = (done.stderr or done.stdout).strip()
-        raise Unavailable("cluster-command", f"`{' '.join(command[command.index('--') + 1 :])[:200]}` failed: {words}")
+        raise Unavailable("cluster-command", f"`{shown}` failed: {(done.stderr or done.stdout).strip()}")
     return done.stdout

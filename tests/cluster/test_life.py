@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import Cluster, kept_cluster
 from tests.cluster.conftest import Say
 from tests.cluster.pods import FOREVER, Namespace, eventually, pod
-from tests.cluster.spaces import Spaces, remove_leftovers
+from tests.cluster.spaces import Spaces, kept, remove_leftovers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ours")]
 
@@ -72,6 +72,22 @@ def test_after_a_kill_of_the_harness_all_ends_at_once_and_the_next_start_removes
     assert _folders_and_cgroups(name)
     assert name in remove_leftovers()  # what every start begins with, and `make cluster-down`
     assert _folders_and_cgroups(name) == []
+
+
+def test_a_kept_cluster_outlives_the_command_that_started_it_until_it_is_taken_down() -> None:
+    if kept():
+        pytest.skip("`make cluster-up` has left a cluster running, which this test would take down")
+    command = [sys.executable, "-m", "tests.cluster"]
+    subprocess.run([*command, "up", "bridge"], check=True, stdout=subprocess.DEVNULL)
+    cluster = kept_cluster()
+    assert cluster is not None
+    name, inside = cluster.spaces.name, _namespaces(cluster.spaces.init)
+    assert name not in remove_leftovers()
+    assert "node1" in cluster.kubectl("get", "nodes")
+    shell = subprocess.run([*command, "shell"], input="kubectl get nodes", capture_output=True, text=True, check=True)
+    assert "node1" in shell.stdout
+    subprocess.run([*command, "down"], check=True, stdout=subprocess.DEVNULL)
+    assert (_processes(name, inside), _folders_and_cgroups(name)) == ([], [])
 
 
 def test_a_running_cluster_is_no_leftover() -> None:
