@@ -62,7 +62,7 @@ class Spaces:
         with _one_at_a_time():
             _remove_dead()
             spaces = cls(Path(tempfile.mkdtemp(prefix=PREFIX, dir=_STATE)))
-            (spaces.folder / "owner.json").write_text(json.dumps(_identity(os.getpid())))
+            (spaces.folder / "owner.json").write_text(json.dumps(identity(os.getpid())))
         try:
             for name in ("log", "tmp", "bin", "ended"):
                 (spaces.folder / name).mkdir()
@@ -78,7 +78,7 @@ class Spaces:
     def init(self) -> int:
         """The host's number for pid 1; raises `Unavailable` when it has ended."""
         pid, _ = record = _read(self.folder / "init.json") or (0, 0)
-        if not pid or _identity(pid) != list(record):
+        if not pid or identity(pid) != list(record):
             raise Unavailable("cluster-gone", f"Cluster {self.name} does not run any more.")
         return int(pid)
 
@@ -141,7 +141,7 @@ class Spaces:
         while time.monotonic() < until and holder.poll() is None:
             with suppress(OSError):
                 if pids := children.read_text().split():
-                    (self.folder / "init.json").write_text(json.dumps(_identity(int(pids[0]))))
+                    (self.folder / "init.json").write_text(json.dumps(identity(int(pids[0]))))
                     return
             time.sleep(0.01)
         words = (self.folder / "log" / "init.log").read_text().strip()
@@ -155,6 +155,15 @@ class Spaces:
             for name in ("cpuset.cpus", "cpuset.mems"):
                 if (root / name).exists() and (root / "tasks").exists():  # version 1 inherits neither
                     (folder / name).write_text((root / name).read_text())
+
+
+def identity(pid: int) -> list[int]:
+    """A process's number and start time, together never used again; empty when it has ended. proc_pid_stat(5)"""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+    return [] if fields[0] in "ZX" else [pid, int(fields[19])]
 
 
 def remove_leftovers() -> list[str]:
@@ -194,12 +203,12 @@ def _folders() -> list[Path]:
 
 def _is_dead(folder: Path) -> bool:
     owner = _read(folder / "owner.json") or _read(folder / "init.json")
-    return owner is None or _identity(owner[0]) != owner
+    return owner is None or identity(owner[0]) != owner
 
 
 def _remove(folder: Path) -> None:
     init = _read(folder / "init.json")
-    if init and _identity(init[0]) == init:
+    if init and identity(init[0]) == init:
         os.kill(init[0], signal.SIGKILL)
         _wait_until_gone(init)
     for root in _hierarchies():
@@ -207,11 +216,11 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _wait_until_gone(identity: list[int]) -> None:
+def _wait_until_gone(record: list[int]) -> None:
     until = time.monotonic() + 30
-    while _identity(identity[0]) == identity:
+    while identity(record[0]) == record:
         if time.monotonic() > until:
-            raise Unavailable("cluster-stuck", f"Process {identity[0]} does not end although it was killed.")
+            raise Unavailable("cluster-stuck", f"Process {record[0]} does not end although it was killed.")
         time.sleep(0.02)
 
 
@@ -232,15 +241,6 @@ def _hierarchies() -> Iterable[Path]:
     if (_CGROUPS / "cgroup.controllers").exists():
         return [_CGROUPS]
     return [path for path in sorted(_CGROUPS.iterdir()) if path.is_dir() and not path.is_symlink()]
-
-
-def _identity(pid: int) -> list[int]:
-    """A process's number and start time, together never used again; empty when it has ended. proc_pid_stat(5)"""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-    return [] if fields[0] in "ZX" else [pid, int(fields[19])]
 
 
 def _read(path: Path) -> list[int] | None:

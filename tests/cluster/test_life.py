@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from tests.cluster.cluster import Cluster, kept_cluster
 from tests.cluster.conftest import Say
 from tests.cluster.pods import FOREVER, Namespace, eventually, pod
-from tests.cluster.spaces import Spaces, kept, remove_leftovers
+from tests.cluster.spaces import Spaces, identity, kept, remove_leftovers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ours")]
 
@@ -31,7 +32,7 @@ time.sleep(300)
 
 
 def test_two_in_a_row_come_up_and_leave_no_trace(say: Say) -> None:
-    links, rules = _links(), _rules()
+    rules = _rules()
     for turn in ("first", "second"):
         began = time.monotonic()
         cluster = Cluster.up(say=say)
@@ -40,34 +41,33 @@ def test_two_in_a_row_come_up_and_leave_no_trace(say: Say) -> None:
             namespace = Namespace.create(cluster, "some", {})
             namespace.create_all(pod("one", *FOREVER))
             namespace.wait_for_phase("Running", "one")
-            inside, name = _namespaces(cluster.spaces.init), cluster.spaces.name
-            assert len(_processes(name, inside)) > 10
+            name, processes = cluster.spaces.name, _processes(cluster.spaces)
+            assert len(processes) > 10
             assert _folders_and_cgroups(name)
-            assert (_links(), _rules()) == (links, rules)  # of the host, while a cluster runs
+            assert (_our_links(), _rules()) == (set(), rules)  # of the host, while a cluster runs
         finally:
             cluster.down()
-        assert _processes(name, inside) == []
+        assert [process for process in processes if identity(process[0]) == process] == []
         assert _folders_and_cgroups(name) == []
         assert name not in Path("/proc/self/mountinfo").read_text()
-        assert (_links(), _rules()) == (links, rules)
+        assert (_our_links(), _rules()) == (set(), rules)
 
 
 @pytest.mark.parametrize("moment", ["The API server answers", "A pod runs"])
 def test_after_a_kill_of_the_harness_all_ends_at_once_and_the_next_start_removes_the_rest(moment: str) -> None:
-    before = set(_states())
     harness = subprocess.Popen([sys.executable, "-c", _HARNESS], stdout=subprocess.PIPE, text=True)
     assert harness.stdout is not None
     for line in harness.stdout:
         if line.strip() == moment:
             break
-    (folder,) = set(_states()) - before
-    name, inside = folder.name, _namespaces(Spaces(folder).init)
-    assert len(_processes(name, inside)) > 3
+    (spaces,) = _of(harness)
+    name, processes = spaces.name, _processes(spaces)
+    assert len(processes) > 3
 
     harness.send_signal(signal.SIGKILL)
     harness.wait()
 
-    assert eventually(lambda: not _processes(name, inside), seconds=10)
+    assert eventually(lambda: not any(identity(process[0]) == process for process in processes), seconds=10)
     assert name not in Path("/proc/self/mountinfo").read_text()
     assert _folders_and_cgroups(name)
     assert name in remove_leftovers()  # what every start begins with, and `make cluster-down`
@@ -81,13 +81,14 @@ def test_a_kept_cluster_outlives_the_command_that_started_it_until_it_is_taken_d
     subprocess.run([*command, "up", "bridge"], check=True, stdout=subprocess.DEVNULL)
     cluster = kept_cluster()
     assert cluster is not None
-    name, inside = cluster.spaces.name, _namespaces(cluster.spaces.init)
+    name, processes = cluster.spaces.name, _processes(cluster.spaces)
     assert name not in remove_leftovers()
     assert "node1" in cluster.kubectl("get", "nodes")
     shell = subprocess.run([*command, "shell"], input="kubectl get nodes", capture_output=True, text=True, check=True)
     assert "node1" in shell.stdout
     subprocess.run([*command, "down"], check=True, stdout=subprocess.DEVNULL)
-    assert (_processes(name, inside), _folders_and_cgroups(name)) == ([], [])
+    assert not any(identity(process[0]) == process for process in processes)
+    assert _folders_and_cgroups(name) == []
 
 
 def test_a_running_cluster_is_no_leftover() -> None:
@@ -112,8 +113,9 @@ def test_a_folder_that_somebody_else_has_made_is_no_leftover(tmp_path: Path) -> 
         folder.rmdir()
 
 
-def _states() -> list[Path]:
-    return sorted(Path("/tmp").glob("tre-cluster-*"))
+def _of(harness: subprocess.Popen[str]) -> list[Spaces]:
+    owners = {path.parent: json.loads(path.read_text()) for path in Path("/tmp").glob("tre-cluster-*/owner.json")}
+    return [Spaces(folder) for folder, owner in owners.items() if owner and owner[0] == harness.pid]
 
 
 def _folders_and_cgroups(name: str) -> list[Path]:
@@ -125,23 +127,26 @@ def _namespaces(pid: int) -> set[str]:
     return {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("pid", "mnt", "net")}
 
 
-def _processes(name: str, namespaces: set[str]) -> list[int]:
-    """Whatever runs in one of the node's namespaces or in one of the cluster's cgroups, as containers do."""
-    found = []
+def _processes(spaces: Spaces) -> list[list[int]]:
+    """Whatever runs in one of the node's namespaces or in one of the cluster's cgroups, as containers do.
+
+    Each with its start time: numbers of processes are used again, those of namespaces at once.
+    """
+    inside, found = _namespaces(spaces.init), []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            used = _namespaces(int(path.name))
-            cgroups = (path / "cgroup").read_text()
+            if _namespaces(int(path.name)) & inside or spaces.name in (path / "cgroup").read_text():
+                found.append(identity(int(path.name)))
         except OSError:
             continue
-        if used & namespaces or name in cgroups:
-            found.append(int(path.name))
-    return found
+    return [process for process in found if process]
 
 
-def _links() -> list[str]:
+def _our_links() -> set[str]:
+    """Interfaces on the host that have names as the node's: there should be none."""
     listed = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
-    return [line.split(":")[1] for line in listed.splitlines()]
+    names = {line.split(": ")[1].partition("@")[0] for line in listed.splitlines()}
+    return {name for name in names if name.startswith(("up0", "out0", "pods0", "cilium_", "lxc"))}
 
 
 def _rules() -> str:
