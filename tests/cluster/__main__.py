@@ -8,7 +8,7 @@ import sys
 import time
 
 from tests.cluster.cluster import Cluster, kept_cluster
-from tests.cluster.spaces import remove_leftovers
+from tests.cluster.spaces import kept, remove_leftovers
 from tre_orchestrator.errors import TreError
 
 _USE = """
@@ -37,10 +37,10 @@ def up(cni: str = "cilium") -> int:
 
 def down() -> int:
     """End it, and remove what dead clusters have left."""
-    cluster = kept_cluster()
-    if cluster:
-        cluster.down()
-        print(f"{cluster.spaces.name} is gone")
+    spaces = kept()
+    if spaces:
+        spaces.remove()
+        print(f"{spaces.name} is gone")
     for name in remove_leftovers():
         print(f"Removed what was left of {name}")
     return 0

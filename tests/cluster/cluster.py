@@ -20,6 +20,9 @@ from tests.cluster.program_build import find_programs
 from tests.cluster.spaces import Spaces, kept, run
 from tre_orchestrator.errors import Unavailable
 
+_PROGRAMS = "programs"
+"""A link in the state folder: a kept cluster is talked to with the programs it runs."""
+
 
 class Kubernetes(Protocol):
     """What every test may use, whichever cluster it runs on."""
@@ -30,7 +33,7 @@ class Kubernetes(Protocol):
 
 
 class Cluster:
-    """A running cluster of our own. Make it with `up`, end it with `down`; it ends with this process in any case."""
+    """A running cluster of our own. Make it with `up`, end it with `down`; it ends with this process, unless kept."""
 
     def __init__(self, spaces: Spaces, programs: Path, cni: str) -> None:
         self.spaces = spaces
@@ -51,6 +54,7 @@ class Cluster:
         programs, images = find_programs(), find_images()
         cluster = cls(Spaces.create(keep=keep), programs, cni)
         try:
+            (cluster.spaces.folder / _PROGRAMS).symlink_to(programs)
             cluster.outside.start()
             say("The outside listens")
             cluster.node.start(images, say)
@@ -90,4 +94,4 @@ class ExistingCluster:
 def kept_cluster() -> Cluster | None:
     """The cluster that `make cluster-up` has left running."""
     spaces = kept()
-    return Cluster(spaces, find_programs(), CNIS[0]) if spaces else None
+    return Cluster(spaces, (spaces.folder / _PROGRAMS).readlink(), CNIS[0]) if spaces else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +44,8 @@ class Outside:
 
         One packet of our own is sent after them and waited for: what is not in the record by then did not arrive.
         """
-        mark = uuid.uuid4().int % 20_000 + 40_000
+        used = {line["port"] for line in self._lines() if line.get("from") == NODE}
+        mark = next(port for port in range(40_000, 60_000) if port not in used)
         _send(self._spaces, outside_server.INTERNET, mark)
         self._wait_for({"from": NODE, "to": outside_server.INTERNET, "protocol": "udp", "port": mark})
         pods = (ipaddress.ip_network(PODS), ipaddress.ip_network(PODS_6))

@@ -102,7 +102,7 @@ class Spaces:
                 stdin=subprocess.DEVNULL,
                 stdout=words,
                 stderr=words,
-                env={**os.environ, **environment, **fixed},
+                env={**_environment(), **environment, **fixed},
                 check=True,
             )
 
@@ -243,6 +243,11 @@ def _hierarchies() -> Iterable[Path]:
     return [path for path in sorted(_CGROUPS.iterdir()) if path.is_dir() and not path.is_symlink()]
 
 
+def _environment() -> dict[str, str]:
+    """Ours, without proxies: from the node there is no way to one."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+
+
 def _read(path: Path) -> list[int] | None:
     """A recorded identity; None for a record that is not there, and for one that says nobody."""
     try:
@@ -254,9 +259,13 @@ def _read(path: Path) -> list[int] | None:
 
 def run(command: list[str], text: str | None = None) -> str:
     """Run a command, give what it prints, and raise `Unavailable` with its complaint."""
-    shown = " ".join(command[command.index("--") + 1 :] if command[0] == "nsenter" else command)[:200]
+    on_node = command[0] == "nsenter"
+    shown = " ".join(command[command.index("--") + 1 :] if on_node else command)[:200]
+    environment = _environment() if on_node else None
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=300)
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, env=environment, check=False, timeout=300
+        )
     except FileNotFoundError as error:
         raise Unavailable("cluster-command", f"There is no {command[0]} in PATH, which `{shown}` needs.") from error
     if done.returncode:
