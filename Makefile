@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 APT_UP := bubblewrap python3-venv libmagic1
 APT_TEST := $(APT_UP) chromium postgresql
+APT_IMAGES := buildah debian-archive-keyring gcc libc6-dev mmdebstrap
+APT_CLUSTER := $(APT_IMAGES) bpftool clang-16 containernetworking-plugins etcd-server iproute2 iptables kmod \
+  libseccomp-dev llvm-16 nftables pkg-config
 LOCK := $(shell sha256sum requirements.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 DEV_LOCK := $(shell sha256sum requirements-dev.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 
@@ -29,9 +32,9 @@ define apt
 	rm -f $(VENV).apt.log
 endef
 
-.PHONY: help up test test-fast lint e2e bench docs env lock clean
+.PHONY: help up test test-fast test-cluster cluster-build cluster-up cluster-down cluster-shell lint e2e bench docs env lock clean
 help: ## List the targets
-	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 up: $(VENV)/.up-$(LOCK) ## Set everything up and bring the demo TRE up
 	$(BIN)/tre up --demo
@@ -40,10 +43,26 @@ test: $(VENV)/.dev-$(DEV_LOCK) env ## Install what the tests need and run all of
 	$(BIN)/python -m tests.run
 
 test-fast: $(VENV)/.dev-$(DEV_LOCK) ## Unit and property tests only
-	$(BIN)/pytest -q -n 2 -m "not sandbox and not postgres and not browser and not stack and not slow"
+	$(BIN)/pytest -q -n 2 -m "not sandbox and not postgres and not browser and not stack and not slow and not cluster"
 
 e2e: $(VENV)/.dev-$(DEV_LOCK) env ## The whole story in a real browser
 	$(BIN)/pytest -q -m stack tests/e2e
+
+test-cluster: cluster-build ## Tests on a real Kubernetes cluster: our own, or the one that KUBECONFIG names
+	$(BIN)/python -m tests.run cluster
+
+cluster-build: $(VENV)/.dev-$(DEV_LOCK) ## Build the cluster's programs and images (13 minutes once, then seconds)
+	$(call apt,$(if $(KUBECONFIG),$(APT_IMAGES),$(APT_CLUSTER)))
+	$(BIN)/python -m tests.cluster.build $(if $(KUBECONFIG),images)
+
+cluster-up: cluster-build ## Start a one-node Kubernetes cluster to try things on
+	$(BIN)/python -m tests.cluster up
+
+cluster-down: $(VENV)/.dev-$(DEV_LOCK) ## End that cluster, and remove what killed ones have left
+	$(BIN)/python -m tests.cluster down
+
+cluster-shell: $(VENV)/.dev-$(DEV_LOCK) ## A shell on the cluster's node
+	@$(BIN)/python -m tests.cluster shell
 
 lint: $(VENV)/.dev-$(DEV_LOCK) ## Format, lint, types, import layers, dead code, secrets
 	$(BIN)/ruff format --check tre_orchestrator tests
