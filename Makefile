@@ -51,7 +51,7 @@ e2e: $(VENV)/.dev-$(DEV_LOCK) env ## The whole story in a real browser
 test-cluster: cluster-build ## Tests on a real Kubernetes cluster: our own, or the one that KUBECONFIG names
 	$(BIN)/python -m tests.run cluster
 
-cluster-build: $(VENV)/.dev-$(DEV_LOCK) ## Build the cluster's programs and images (13 minutes once, then seconds)
+cluster-build: $(VENV)/.dev-$(DEV_LOCK) ## Build the cluster's programs and images (10 to 30 minutes once, then seconds)
 	$(call apt,$(if $(KUBECONFIG),$(APT_IMAGES),$(APT_CLUSTER)))
 	$(BIN)/python -m tests.cluster.build $(if $(KUBECONFIG),images)
 

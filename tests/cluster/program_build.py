@@ -1,7 +1,7 @@
 """Kubernetes, Cilium, containerd and runc, built as the Go tools that `programs/*/go.mod` pin.
 
 One module for each, since their dependencies disagree. What is built is decided by go.mod and go.sum alone
-(`-mod=readonly`), and go never fetches another toolchain. 13 minutes on two cores from nothing, then seconds.
+(`-mod=readonly`), and go never fetches another toolchain. Ten minutes or more on two cores from nothing, then seconds.
 """
 
 from __future__ import annotations
