@@ -240,7 +240,7 @@ def test_a_killed_supervisor_ends_workspaces_on_record_and_is_back(life: Life, w
     until(lambda: not is_alive(worker), "the worker ends too")
     until(lambda: "workspace.ended" in dict(life.recorded()[seen:]), "the end is on record")
     assert ("workspace.ended", "gone") in life.recorded()[seen:]
-    until(lambda: SandboxBackend(life.settings)._answers(), "the supervisor answers")
+    until(lambda: SandboxBackend(life.settings).is_up(), "the supervisor answers")
     assert life.workspaces() == []
     assert processes_of(life.settings, workspaces_only=True) == []
     life.ana.goto(f"{life.tre.origin}/projects/{PROJECT}/workspace")

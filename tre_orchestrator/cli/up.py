@@ -249,21 +249,22 @@ def _say_ready(db: Database, settings: Settings, operator: Actor) -> None:
 
 def say_links(db: Database, settings: Settings, operator: Actor) -> None:
     """Print one fresh sign-in link for every person."""
+    now = _now()
     with db.write() as session:
-        people = list_people(session)
+        people = [(person, why_not_person(person, now)) for person in list_people(session)]
         links = [
-            (person, issue_login_link(session, PersonId(person.metadata.name), _now(), actor=operator))
-            for person in people
-            if why_not_person(person, _now()) is None
+            (person, issue_login_link(session, PersonId(person.metadata.name), now, actor=operator))
+            for person, why_not in people
+            if why_not is None
         ]
-        left_out = [(person, why) for person in people if (why := why_not_person(person, _now()))]
     width = max((len(person.spec.full_name) for person, _ in links), default=0)
     for person, token in links:
         what = ", ".join([*person.spec.roles, *(f"controller for {name}" for name in person.spec.controller_of)])
         name = escape(f"{person.spec.full_name:<{width}}")
         console.print(f"  {name}  {settings.people_origin}/hub/login#token={token}  ({what})")
-    for person, why in left_out:
-        console.print(escape(f"  {person.spec.full_name}: no link. {why.sentence}"))
+    for person, why_not in people:
+        if why_not is not None:
+            console.print(escape(f"  {person.spec.full_name}: no link. {why_not.sentence}"))
 
 
 def _wait_until(done: Callable[[], bool], code: str, what: str) -> None:

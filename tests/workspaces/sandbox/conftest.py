@@ -73,7 +73,7 @@ class World:
         assert self.answers(), self.log.read_text()
 
     def answers(self) -> bool:
-        return self.backend._answers()
+        return self.backend.is_up()
 
     def stop_supervisor(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -39,8 +39,16 @@ class SandboxBackend:
         self._path = settings.run_dir / "supervisor.sock"
 
     def is_up(self) -> bool:
-        """Whether a supervisor answers."""
-        return self._answers()
+        """Whether a supervisor answers; raises `Unavailable` when it cannot be told."""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(5)
+                connection.connect(str(self._path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError as error:
+            raise _unreachable(error) from error
+        return True
 
     def start(self, plan: WorkspacePlan, lock: str, progress: Progress) -> Handle:
         """Start the workspace whose plan lies in its folder; returns when its server answers."""
@@ -59,19 +67,19 @@ class SandboxBackend:
 
     def stop(self, workspace: WorkspaceId) -> None:
         """End it; returns when its last process is gone."""
-        if self._answers():
+        if self.is_up():
             self._ask({"op": "stop", "workspace": workspace})
 
     def poll(self, workspace: WorkspaceId) -> Status:
         """Whether it runs now, and what it has used."""
-        if not self._answers():
+        if not self.is_up():
             return Status(False, "The supervisor of workspaces ended, and every workspace with it.", 0.0, 0)
         said = self._ask({"op": "poll", "workspace": workspace})
         return Status(said["running"], said["reason"], said["cpu"], said["memory"])
 
     def running(self) -> tuple[Handle, ...]:
         """Every workspace that runs now."""
-        if not self._answers():
+        if not self.is_up():
             return ()
         return tuple(_handle(said) for said in self._ask({"op": "list"})["workspaces"])
 
@@ -113,7 +121,7 @@ class SandboxBackend:
 
     def shutdown(self) -> bool:
         """End the supervisor with every workspace; returns when it is gone. False: none was running."""
-        if not self._answers():
+        if not self.is_up():
             return False
         self._ask({"op": "shutdown"})
         deadline = time.monotonic() + _ANSWER_SECONDS
@@ -145,17 +153,6 @@ class SandboxBackend:
         self.stop(handle.workspace)
         why = status.reason or "Its server closed the connection."
         raise Unavailable("not-started", f"The workspace ended while it was starting. {why}")
-
-    def _answers(self) -> bool:
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(5)
-                connection.connect(str(self._path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-        except OSError as error:
-            raise _unreachable(error) from error
-        return True
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         with self._conversation(request, _ANSWER_SECONDS) as stream:
