@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -385,7 +386,9 @@ def test_P4_a_lease_is_a_number(root_world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["told to end", "worker killed"])
-def test_a_proof_that_is_cut_off_leaves_no_process(root_world: World, how: str) -> None:
+def test_a_proof_that_is_cut_off_leaves_nothing(root_world: World, how: str) -> None:
+    shared, queues = shared_memory(), message_queues()
+
     def prove() -> None:
         with suppress(TreError):
             root_world.backend.prove(root_world.plan())
@@ -406,6 +409,20 @@ def test_a_proof_that_is_cut_off_leaves_no_process(root_world: World, how: str) 
     else:
         wait_until(root_world.answers)
     root_world.start(root_world.plan())
+    assert root_world.backend.prove(root_world.plan()).passed
+    assert (shared_memory(), message_queues()) == (shared, queues)
+    assert list(root_world.options.root_state.glob("proof-*")) == []
+
+
+def shared_memory() -> list[str]:
+    return sorted(path.name for path in Path("/dev/shm").iterdir())
+
+
+def message_queues() -> list[str]:
+    """The POSIX queues of this IPC namespace, which has no folder for them until one is mounted."""
+    listing = "mount -t mqueue none /mnt && ls /mnt"
+    ran = subprocess.run(["unshare", "-m", "sh", "-c", listing], check=True, capture_output=True, text=True)
+    return ran.stdout.split()
 
 
 def marked(word: str) -> list[str]:

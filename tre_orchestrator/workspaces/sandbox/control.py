@@ -20,7 +20,7 @@ from typing import Any
 
 from tre_orchestrator.workspaces.sandbox import kernel, probe
 
-CLONE_NEWUTS = 0x04000000
+CLONE_NEWUTS, CLONE_NEWIPC = 0x04000000, 0x08000000
 READ_ONLY = ("/", "/usr/bin", "/etc", "/dev", "/opt", "/opt/env", "/opt/tre", "/data", "/imports", "/outcomes", "/home")
 """Places inside that are not the analyst's to change."""
 
@@ -50,7 +50,7 @@ UDP = {
 }
 _SIOCSIFFLAGS, _SIOCSIFADDR = 0x8914, 0x8916
 _IFF_UP = 1
-_IPC_CREAT, _IPC_RMID = 0o1000, 0
+_IPC_CREAT = 0o1000
 
 
 def targets(scratch: Path) -> dict[str, Any]:
@@ -87,15 +87,19 @@ def targets(scratch: Path) -> dict[str, Any]:
 
 
 def enter_namespaces() -> None:
-    """Into namespaces of our own: network, mounts, host name; without root, a user namespace that keeps our uid."""
+    """Into namespaces of our own: network, mounts, host name, IPC; without root, a user namespace that keeps our uid.
+
+    Queues, segments and shared memory live in them too: a proof that is killed leaves none behind.
+    """
     uid, gid = os.geteuid(), os.getegid()
-    mine = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | CLONE_NEWUTS
+    mine = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC
     kernel.unshare(mine | (0 if uid == 0 else kernel.CLONE_NEWUSER))
     if uid != 0:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount("tmpfs", "/dev/shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=1777")
 
 
 @contextmanager
@@ -107,17 +111,12 @@ def surroundings(wanted: dict[str, Any], scratch: Path) -> Iterator[None]:
     shared.write_text("somebody else's\n")
     children = [_foreign_process(wanted["process"]["marker"]), _responder(wanted)]
     wanted["process"]["pid"] = children[0]
-    segment = _libc.shmget(wanted["shm_key"], 4096, _IPC_CREAT | 0o666)
     os.umask(0)  # what is made here is open to everybody: only the lock shall refuse
-    queue = _libc.mq_open(wanted["queue"].encode(), os.O_RDONLY | os.O_CREAT, 0o666, None)
+    _libc.shmget(wanted["shm_key"], 4096, _IPC_CREAT | 0o666)
+    _libc.mq_open(wanted["queue"].encode(), os.O_RDONLY | os.O_CREAT, 0o666, None)
     try:
         yield
     finally:
-        _libc.shmctl(segment, _IPC_RMID, None)
-        if queue >= 0:
-            os.close(queue)
-            _libc.mq_unlink(wanted["queue"].encode())
-        shared.unlink()
         for child in children:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
@@ -127,6 +126,7 @@ def surroundings(wanted: dict[str, Any], scratch: Path) -> Iterator[None]:
 
 def unlocked(wanted: dict[str, Any], copy: Path) -> dict[str, Any]:
     """Run the probe here. The copy is made a mount of its own, so that there is something to mount again."""
+    kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount(str(copy), str(copy), None, kernel.MS_BIND)
     return probe.run(wanted)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import secrets
 import shutil
 import signal
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,19 +56,49 @@ ESSENTIAL = frozenset(
 def prove(options: Options, locked: MachineLock) -> dict[str, Any]:
     """Try the lock; returns the record as JSON data. Raises `Unavailable` when the trial itself could not be made."""
     folder = options.root_state if locked.lock.mode is not Mode.user else options.run_dir
-    scratch = folder / f"proof-{os.getpid()}"
     try:
-        site = _Site.build(options, scratch, locked)
-        control.enter_namespaces()
-        with control.surroundings(site.targets, scratch):
-            outside = site.try_outside()
-            inside = site.try_inside(locked)
-        passed, results = judge(outside, inside, ESSENTIAL)
+        with _scratch_below(folder) as scratch:
+            site = _Site.build(options, scratch, locked)
+            control.enter_namespaces()
+            with control.surroundings(site.targets, scratch):
+                outside = site.try_outside()
+                inside = site.try_inside(locked)
     finally:
         locked.lock.limits.clear(f"{options.prefix}proof-{os.getpid()}")
-        shutil.rmtree(scratch, ignore_errors=True)
+    passed, results = judge(outside, inside, ESSENTIAL)
     now = dt.datetime.now(dt.UTC)
     return record_data(ProofRecord(locked.digest, now, platform.node(), passed, results))
+
+
+@contextlib.contextmanager
+def _scratch_below(folder: Path) -> Iterator[Path]:
+    """A folder for this proof alone, gone afterwards; those that killed proofs have left go first.
+
+    What is still in use when a proof ends goes before the next one.
+    """
+    with _locked(folder, fcntl.LOCK_EX):
+        for left in folder.glob("proof-*"):
+            with contextlib.suppress(BlockingIOError), _locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(left)
+        scratch = folder / f"proof-{secrets.token_hex(8)}"
+        scratch.mkdir()
+        held = contextlib.ExitStack()
+        held.enter_context(_locked(scratch, fcntl.LOCK_EX))
+    with held:
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
