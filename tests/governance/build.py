@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tre_orchestrator.catalogue.digest import project_digest
+from sqlalchemy.orm import Session
+
+from tre_orchestrator.catalogue.digest import Version, project_digest, version_of
 from tre_orchestrator.catalogue.models import API_VERSION, Dataset, Person, PolicyProfile, Project, Role
 from tre_orchestrator.catalogue.names import DatasetName, OrganisationName, PersonId, ProjectName, Sha256
 from tre_orchestrator.governance import apply as applying
@@ -15,6 +17,7 @@ from tre_orchestrator.governance.approvals import approve
 from tre_orchestrator.governance.datasets import add_version
 from tre_orchestrator.governance.facts import decide_now
 from tre_orchestrator.governance.grants import grant
+from tre_orchestrator.governance.load import load_policy
 from tre_orchestrator.governance.model import Decision, Grant
 from tre_orchestrator.ledger import tables as _ledger_tables  # noqa: F401 - declares the ledger's tables
 from tre_orchestrator.ledger.append import console, software
@@ -108,18 +111,27 @@ class World:
 
     def approve(self, by: PersonId = GRACE, role: Role = Role.approver, name: ProjectName = HEART) -> None:
         with self.db.write() as session:
-            digest = project_digest(applying.load_project(session, name))
-            approve(session, name, role, digest, by, self.now)
+            approve(session, name, role, self.version(session, name), by, self.now)
 
     def grant(self, by: PersonId = ERIN, organisation: OrganisationName = TRUST, **terms: Any) -> Grant:
         given: dict[str, Any] = {"until": dt.date(2027, 6, 30), **terms}
         dataset_name = given.pop("dataset", LUNGS)
         with self.db.write() as session:
+            given.setdefault("seen", project_digest(applying.load_project(session, HEART)))
             return grant(session, dataset_name, "1.0", HEART, organisation, by, self.now, **given)
 
     def decide(self, who: PersonId = ANA, now: dt.datetime | None = None, **how: Any) -> Decision:
         with self.db.read() as session:
             return decide_now(session, self.settings, HEART, who, now or self.now, **how)
+
+    def version(self, session: Session, name: ProjectName = HEART) -> Version:
+        """What an approver who looks now sees."""
+        declared = applying.load_project(session, name)
+        return version_of(declared, load_policy(session, declared))
+
+    def seen(self) -> Version:
+        with self.db.read() as session:
+            return self.version(session)
 
     def digest(self) -> Sha256:
         with self.db.read() as session:

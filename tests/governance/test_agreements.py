@@ -26,8 +26,10 @@ from tests.governance.build import (
     codes,
     dataset,
     person,
+    profile,
     project,
 )
+from tre_orchestrator.catalogue.digest import Version
 from tre_orchestrator.catalogue.models import Role
 from tre_orchestrator.catalogue.names import DatasetName, PersonId, ProjectName, Sha256
 from tre_orchestrator.errors import Invalid, NotFound, Refused, Stale
@@ -98,10 +100,45 @@ def test_an_edit_after_approval_locks_the_project_and_the_page_knows_what_change
 
 
 def test_an_approval_of_an_older_version_is_stale(world: World) -> None:
-    seen = world.digest()
+    seen = world.seen()
     world.apply(project(title="Other"))
     with world.db.write() as session, pytest.raises(Stale, match="changed since you looked"):
         approvals.approve(session, HEART, Role.approver, seen, GRACE, world.now)
+
+
+def test_P2_an_approval_is_of_the_controls_that_were_looked_at(world: World) -> None:
+    seen = world.seen()
+    world.apply(profile(**{"1": {"quorum": 3}}))
+    with world.db.write() as session, pytest.raises(Stale, match="controls of tier 1 changed"):
+        approvals.approve(session, HEART, Role.approver, seen, GRACE, world.now)
+    world.approve()
+
+
+def test_edited_controls_are_shown_with_the_edits_of_the_project(world: World) -> None:
+    world.approve()
+    world.apply(profile(**{"1": {"quorum": 3}}), project(title="Other"))
+    with world.db.read() as session:
+        status = project_status(session, world.settings, HEART, world.now)
+    assert [(edit.field, edit.before, edit.after) for edit in status.edits] == [
+        ("title", "Heart", "Other"),
+        ("tier 1 quorum", None, 3),
+    ]
+
+
+def test_an_answer_under_other_controls_is_no_first_answer(world: World) -> None:
+    """Two roles, two people; who approved as one role before the controls changed may answer in either now."""
+    world.apply(profile(**{"1": {"approvals": ["approver", "ops"]}}))
+    world.approve(by=GRACE, role=Role.approver)
+    world.apply(profile(**{"1": {"approvals": ["approver", "ops"], "quorum": 3}}))
+    world.approve(by=GRACE, role=Role.ops)
+
+
+def test_D1_a_grant_is_given_to_the_project_that_its_controller_looked_at(world: World) -> None:
+    seen = world.digest()
+    world.apply(project(purpose="Sell it"))
+    with pytest.raises(Stale, match="changed since you looked"):
+        world.grant(seen=seen)
+    assert world.grant().project_digest == world.digest()
 
 
 @pytest.mark.parametrize(
@@ -162,7 +199,7 @@ def test_p1_an_approver_whose_entry_was_set_inactive_does_nothing(world: World) 
 
 def test_a_refusal_is_recorded_with_its_reason_and_withdraws_the_approval(world: World) -> None:
     with world.db.write() as session:
-        approvals.refuse(session, HEART, Role.approver, world.digest(), GRACE, " too broad ", world.now + DAY)
+        approvals.refuse(session, HEART, Role.approver, world.seen(), GRACE, " too broad ", world.now + DAY)
     decision = world.decide()
     assert codes(decision) == ["approval-refused"]
     assert "too broad" not in decision.refusals[0].sentence
@@ -175,7 +212,7 @@ def test_a_refusal_is_recorded_with_its_reason_and_withdraws_the_approval(world:
 
 def test_a_refusal_needs_a_reason(world: World) -> None:
     with world.db.write() as session, pytest.raises(Invalid):
-        approvals.refuse(session, HEART, Role.approver, world.digest(), GRACE, "  ", world.now)
+        approvals.refuse(session, HEART, Role.approver, world.seen(), GRACE, "  ", world.now)
 
 
 @pytest.mark.parametrize(
@@ -376,14 +413,14 @@ class LedgerFullError(Exception):
 
 
 def _acts(world: World) -> list[tuple[str, Callable[[Session], object]]]:
-    digest, one, held = world.digest(), the_grant(world), the_hold(world)
+    seen, digest, one, held = world.seen(), world.digest(), the_grant(world), the_hold(world)
     return [
-        ("approve", lambda s: approvals.approve(s, HEART, Role.approver, digest, GRACE, world.now)),
-        ("refuse", lambda s: approvals.refuse(s, HEART, Role.approver, digest, GRACE, "no", world.now)),
+        ("approve", lambda s: approvals.approve(s, HEART, Role.approver, seen, GRACE, world.now)),
+        ("refuse", lambda s: approvals.refuse(s, HEART, Role.approver, seen, GRACE, "no", world.now)),
         (
             "grant",
             lambda s: grants.grant(
-                s, LUNGS, "1.0", HEART, TRUST, ERIN, world.now, until=dt.date(2027, 1, 1), grace_seconds=5
+                s, LUNGS, "1.0", HEART, TRUST, ERIN, world.now, seen=digest, until=dt.date(2027, 1, 1), grace_seconds=5
             ),
         ),
         ("revoke", lambda s: grants.revoke(s, one.id, ERIN, "why", world.now)),
@@ -441,4 +478,6 @@ def _state(world: World) -> list[object]:
 
 def test_an_unknown_digest_is_stale_not_approved(world: World) -> None:
     with world.db.write() as session, pytest.raises(Stale):
-        approvals.approve(session, HEART, Role.approver, Sha256("0" * 64), GRACE, world.now)
+        approvals.approve(
+            session, HEART, Role.approver, Version(Sha256("0" * 64), world.seen().controls), GRACE, world.now
+        )

@@ -39,7 +39,7 @@ def api(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
                 applied = applying.apply(session, parse_documents(body), person_actor("olu"), world.now)
             return {"created": applied.created, "changed": applied.changed, "unchanged": applied.unchanged}
         if path.startswith("/api/projects/heart/decision"):
-            return json.loads(reply(world.decide()).body)
+            return {**json.loads(reply(world.decide()).body), "controls": world.seen().controls}
         if path == "/api/projects/liver/decision":
             with world.db.read() as session:
                 applying.load_project(session, "liver")
@@ -122,7 +122,7 @@ def test_decide_prints_every_reason_and_fails(tre: Typer, api: Api, world: World
     assert "Changed: end, title." in result.output
     assert api.asked[-1][1] == "/api/projects/heart/decision?person=ana-silva"
     shown = json.loads(run(tre, "decide", "heart", "--json").output)
-    assert shown["digest"] == world.digest()
+    assert (shown["digest"], shown["controls"]) == (world.seen().project, world.seen().controls)
 
 
 def test_a_problem_of_the_api_is_the_commands_error(tre: Typer, api: Api) -> None:
@@ -138,21 +138,22 @@ def test_a_problem_of_the_api_is_the_commands_error(tre: Typer, api: Api) -> Non
     ("words", "path", "body"),
     [
         (
-            ["approve", "heart", "--digest", "ab"],
+            ["approve", "heart", "--digest", "ab", "--controls", "cd"],
             "/api/projects/heart/approvals",
-            {"role": "approver", "digest": "ab"},
+            {"role": "approver", "digest": "ab", "controls": "cd"},
         ),
         (
-            ["refuse", "heart", "--digest", "ab", "--role", "ops", "--reason", "too broad"],
+            ["refuse", "heart", "--digest", "ab", "--controls", "cd", "--role", "ops", "--reason", "too broad"],
             "/api/projects/heart/refusals",
-            {"role": "ops", "digest": "ab", "reason": "too broad"},
+            {"role": "ops", "digest": "ab", "controls": "cd", "reason": "too broad"},
         ),
         (
-            ["grant", "lungs", "1.0", "heart", "--organisation", "trust", "--until", "2027-06-30"],
+            ["grant", "lungs", "1.0", "heart", "--digest", "ab", "--organisation", "trust", "--until", "2027-06-30"],
             "/api/datasets/lungs/grants",
             {
                 "version": "1.0",
                 "project": "heart",
+                "digest": "ab",
                 "organisation": "trust",
                 "until": "2027-06-30",
                 "grace_seconds": 0,
@@ -169,7 +170,7 @@ def test_decisions_go_to_the_api(tre: Typer, api: Api, words: list[str], path: s
 
 
 def test_a_day_that_is_none_is_refused_before_anything_is_sent(tre: Typer, api: Api) -> None:
-    words = ["grant", "lungs", "1.0", "heart", "--organisation", "trust", "--until", "30/06/2027"]
+    words = ["grant", "lungs", "1.0", "heart", "--digest", "ab", "--organisation", "trust", "--until", "30/06/2027"]
     result = run(tre, *words)
     assert isinstance(result.exception, TreError)
     assert "Write it as 2027-03-31" in result.exception.sentence
@@ -179,7 +180,11 @@ def test_a_day_that_is_none_is_refused_before_anything_is_sent(tre: Typer, api: 
 def test_p2_no_command_decides_without_the_api(tre: Typer, api: Api, tmp_path: Path, world: World) -> None:
     (tmp_path / "config" / "tre" / "token").unlink()
     before = world.decide()
-    for words in (["approve", "heart", "--digest", "ab"], ["copies", "h", "delete"], ["revoke", "g", "--reason", "x"]):
+    for words in (
+        ["approve", "heart", "--digest", "ab", "--controls", "cd"],
+        ["copies", "h", "delete"],
+        ["revoke", "g", "--reason", "x"],
+    ):
         result = run(tre, *words)
         assert isinstance(result.exception, Refused)
         assert "not signed in" in result.exception.sentence

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
 from tests.governance.build import ANA, ERIN, GRACE, LUNGS, TRUST, codes, dataset, person, profile, project
-from tre_orchestrator.catalogue.digest import controls, policy_digest, project_digest
+from tre_orchestrator.catalogue.digest import Version, controls, project_digest, version_of
 from tre_orchestrator.catalogue.models import Access, Role
 from tre_orchestrator.catalogue.names import DatasetName, OrganisationName, PersonId, Sha256
 from tre_orchestrator.governance.decision import decide, is_live, why_project_not_ready
@@ -33,8 +33,7 @@ def approval(
     return Approval(
         role=role,
         person=GRACE,
-        digest=project_digest(declared),
-        policy=policy_digest(policy),
+        version=version_of(declared, policy),
         approved=approved,
         at=NOW - 10 * DAY,
         reason="" if approved else "no",
@@ -44,7 +43,7 @@ def approval(
 
 
 def a_grant(**changes: Any) -> Grant:
-    given = Grant("1", LUNGS, "1.0", HASH, "heart", TRUST, dt.date(2027, 6, 30), 0, "", ERIN, NOW - 5 * DAY)
+    given = Grant("1", LUNGS, "1.0", HASH, "heart", HASH, TRUST, dt.date(2027, 6, 30), 0, "", ERIN, NOW - 5 * DAY)
     return replace(given, **changes)
 
 
@@ -382,16 +381,16 @@ def poorer(whole: Facts) -> list[tuple[str, Facts]]:
     for index, answer in enumerate(whole.approvals):
         if answer.approved:
             taken.append(("approval", replace(whole, approvals=without(whole.approvals, index))))
-    refused = replace(approval(whole.project, approved=False), at=NOW + DAY, policy=policy_of(whole))
+    refused = replace(approval(whole.project, approved=False), at=NOW + DAY, version=seen(whole))
     taken.append(("refusal", replace(whole, approvals=(*whole.approvals, refused))))
     return taken
 
 
-def policy_of(whole: Facts) -> Sha256:
+def seen(whole: Facts) -> Version:
     assert whole.profile is not None
     policy = whole.profile.spec.policy(whole.project.spec.tier)
     assert policy is not None
-    return policy_digest(policy)
+    return version_of(whole.project, policy)
 
 
 @settings(max_examples=150, deadline=None)

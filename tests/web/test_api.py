@@ -55,7 +55,7 @@ def test_decision_has_every_reason_and_the_digest_to_approve(world: World) -> No
     body = world.client("analyst", via="token").get("/api/projects/diabetes-outcomes/decision").json()
     assert body["allowed"] is False
     assert {one["code"] for one in body["refusals"]} == {"approval-missing", "grant-missing"}
-    answer = {"role": "approver", "digest": body["digest"]}
+    answer = {"role": "approver", "digest": body["digest"], "controls": body["controls"]}
     assert post(world, "ops", "/api/projects/diabetes-outcomes/approvals", answer)[0] == 201
     body = world.client("analyst", via="token").get("/api/projects/diabetes-outcomes/decision").json()
     assert {one["code"] for one in body["refusals"]} == {"grant-missing"}
@@ -64,7 +64,9 @@ def test_decision_has_every_reason_and_the_digest_to_approve(world: World) -> No
 
 
 def test_grant_revocation_and_wrong_digest(world: World) -> None:
+    now = world.client("controller", via="token").get("/api/projects/diabetes-outcomes").json()
     terms = {
+        "digest": now["digest"],
         "version": "1.0",
         "project": "diabetes-outcomes",
         "organisation": "northshire-trust",
@@ -77,9 +79,13 @@ def test_grant_revocation_and_wrong_digest(world: World) -> None:
     assert (status, ended["revoke_reason"]) == (200, "Over")
     uses = world.client("controller", via="token").get("/api/datasets").json()["uses"]
     assert {use["project"]: bool(use["live"]) for use in uses}["diabetes-outcomes"] is False
-    wrong = {"role": "approver", "digest": "0" * 64}
-    status, body = post(world, "ops", "/api/projects/diabetes-outcomes/approvals", wrong)
-    assert (status, body["code"]) == (409, "project-changed")
+    stale = {**terms, "digest": "0" * 64}
+    assert post(world, "controller", "/api/datasets/admissions/grants", stale)[0] == 409
+    right = {"role": "approver", "digest": now["digest"], "controls": now["controls"]}
+    for field, code in (("digest", "project-changed"), ("controls", "controls-changed")):
+        wrong = {**right, field: "0" * 64}
+        status, body = post(world, "ops", "/api/projects/diabetes-outcomes/approvals", wrong)
+        assert (status, body["code"]) == (409, code)
     assert post(world, "controller", "/api/copies/none/decision", {"decision": "delete"})[0] == 404
 
 

@@ -22,6 +22,12 @@ TERMS = {
 }
 
 
+def terms(world: World) -> dict[str, str]:
+    """The form as the controller sees it now."""
+    html = world.client("controller").get("/datasets/admissions").text
+    return {**TERMS, "digest": field_of(html[html.index("Diabetes, wellbeing") :], "digest")}
+
+
 def edit(world: World, project: str, **spec: object) -> None:
     with world.db.write() as session:
         row = session.get(CatalogueRow, ("Project", project))
@@ -32,7 +38,7 @@ def edit(world: World, project: str, **spec: object) -> None:
 def test_grant_by_page_lets_the_project_use_the_data(world: World) -> None:
     controller = world.client("controller")
     assert "Diabetes, wellbeing and time in hospital" in controller.get("/").text
-    answer = controller.post("/datasets/admissions/grants", data=TERMS)
+    answer = controller.post("/datasets/admissions/grants", data=terms(world))
     assert (answer.status_code, answer.headers["location"]) == (303, "/datasets/admissions?done=granted")
     html = controller.get(answer.headers["location"]).text
     assert "Granted. Workspaces of the project may use the data from now on." in html
@@ -60,7 +66,7 @@ def test_grant_by_page_lets_the_project_use_the_data(world: World) -> None:
 def test_grant_with_wrong_terms_is_refused_with_the_sentence(
     world: World, field: str, value: str, status: int, sentence: str
 ) -> None:
-    answer = world.client("controller").post("/datasets/admissions/grants", data={**TERMS, field: value})
+    answer = world.client("controller").post("/datasets/admissions/grants", data={**terms(world), field: value})
     assert answer.status_code == status
     assert sentence in answer.text
     if field in ("until", "grace"):
@@ -70,7 +76,7 @@ def test_grant_with_wrong_terms_is_refused_with_the_sentence(
 
 def test_D1_other_controller_cannot_grant_or_see(world: World) -> None:
     other = world.client("other controller")
-    assert other.post("/datasets/admissions/grants", data=TERMS).status_code == 404
+    assert other.post("/datasets/admissions/grants", data=terms(world)).status_code == 404
     assert other.get("/datasets/admissions").status_code == 404
 
 
@@ -132,18 +138,60 @@ def test_copies_after_the_end_wait_for_the_controllers_word(world: World) -> Non
     assert "the copies stay" in world.client("controller").get(kept.headers["location"]).text
 
 
+def version(html: str) -> dict[str, str]:
+    return {name: field_of(html, name) for name in ("digest", "controls")}
+
+
+def test_P2_controls_that_changed_after_the_page_was_opened_are_read_first(world: World) -> None:
+    approver, place = world.client("ops"), "/approvals/diabetes-outcomes"
+    fields = {"csrf": CSRF, "role": "approver", "answer": "approve"}
+    html = approver.get(place).text
+    assert "3 checkers decide blind" not in html
+    tier = re.search(r"Controls of tier (\d) that you approve with it", html)
+    assert tier
+    with world.db.write() as session:
+        row = session.get(CatalogueRow, ("PolicyProfile", "standard"))
+        assert row is not None
+        tiers = row.document["spec"]["tiers"]
+        changed = {**tiers, tier[1]: {**tiers[tier[1]], "quorum": 3}}
+        row.document = {**row.document, "spec": {**row.document["spec"], "tiers": changed}}
+    stale = approver.post(place, data={**fields, **version(html)})
+    assert stale.status_code == 409
+    assert "The controls of tier" in stale.text
+    assert "3 checkers decide blind" in stale.text
+    assert "has not approved" in world.client("analyst").get("/projects/diabetes-outcomes").text
+    assert approver.post(place, data={**fields, **version(stale.text)}).status_code == 303
+
+
+def test_D1_a_project_edited_after_the_grant_comes_back_to_its_controller(world: World) -> None:
+    controller = world.client("controller")
+    given = terms(world)
+    edit(world, "diabetes-outcomes", purpose="Something else")
+    stale = controller.post("/datasets/admissions/grants", data=given)
+    assert stale.status_code == 409
+    assert "The project changed since you looked at it" in stale.text
+    assert controller.post("/datasets/admissions/grants", data=terms(world)).status_code == 303
+    edit(world, "diabetes-outcomes", purpose="Something else again")
+    assert "Edited since you granted it" in controller.get("/datasets").text
+    html = controller.get("/datasets/admissions").text
+    assert "Edited since you granted it" in html
+    assert "Something else again" in html
+    assert controller.post("/datasets/admissions/grants", data=terms(world)).status_code == 303
+    assert "Edited since you granted it" not in controller.get("/datasets/admissions").text
+
+
 def test_approval_by_page_is_for_exactly_the_version_shown(world: World) -> None:
     approver = world.client("ops")
     assert "Diabetes, wellbeing and time in hospital" in approver.get("/").text
     place = "/approvals/diabetes-outcomes"
     fields = {"csrf": CSRF, "role": "approver", "answer": "approve"}
-    digest = field_of(approver.get(place).text, "digest")
+    seen = version(approver.get(place).text)
     edit(world, "diabetes-outcomes", title="Another title")
-    stale = approver.post(place, data={**fields, "digest": digest})
+    stale = approver.post(place, data={**fields, **seen})
     assert stale.status_code == 409
     assert "Another title" in stale.text
-    assert field_of(stale.text, "digest") != digest
-    done = approver.post(place, data={**fields, "digest": field_of(stale.text, "digest")})
+    assert version(stale.text)["digest"] != seen["digest"]
+    done = approver.post(place, data={**fields, **version(stale.text)})
     assert done.headers["location"] == "/projects/diabetes-outcomes?done=approved"
     assert "has not approved" not in world.client("analyst").get("/projects/diabetes-outcomes").text
 
@@ -161,8 +209,8 @@ def test_edit_after_approval_locks_and_shows_what_changed(world: World) -> None:
 
 def test_refusal_needs_a_reason_that_members_read(world: World) -> None:
     place = "/approvals/diabetes-outcomes"
-    digest = field_of(world.client("ops").get(place).text, "digest")
-    fields = {"csrf": CSRF, "role": "approver", "answer": "refuse", "digest": digest}
+    seen = version(world.client("ops").get(place).text)
+    fields = {"csrf": CSRF, "role": "approver", "answer": "refuse", **seen}
     assert world.client("ops").post(place, data=fields).status_code == 422
     done = world.client("ops").post(place, data={**fields, "reason": "The purpose is not for the public."})
     assert done.status_code == 303
@@ -173,8 +221,8 @@ def test_refusal_needs_a_reason_that_members_read(world: World) -> None:
 
 def test_P2_who_does_not_hold_the_role_cannot_answer(world: World) -> None:
     place = "/approvals/diabetes-outcomes"
-    digest = field_of(world.client("ops").get(place).text, "digest")
-    fields = {"csrf": CSRF, "role": "approver", "answer": "approve", "digest": digest}
+    seen = version(world.client("ops").get(place).text)
+    fields = {"csrf": CSRF, "role": "approver", "answer": "approve", **seen}
     for who in ("analyst", "checker", "controller"):
         assert world.client(who).post(place, data=fields).status_code == 404
     wrong_role = world.client("ops").post(place, data={**fields, "role": "ops"})

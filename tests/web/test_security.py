@@ -104,7 +104,7 @@ def test_malformed_json_is_a_problem(world: World, body: str) -> None:
 
 
 def test_unknown_key_in_a_body_is_refused(world: World) -> None:
-    body = {"role": "approver", "digest": "0" * 64, "force": True}
+    body = {"role": "approver", "digest": "0" * 64, "controls": "0" * 64, "force": True}
     answer = world.client("ops", via="token").post("/api/projects/diabetes-outcomes/approvals", json=body)
     assert answer.status_code == 422
     assert "force" in answer.json()["title"]

@@ -18,8 +18,16 @@ POLICY_DIGEST = "tre-tier-policy/1"
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """What a person looks at who answers for a project: the project itself, and its tier's controls."""
+
+    project: Sha256
+    controls: Sha256
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
-    """One field of a project that differs between two versions of it; values in their JSON form."""
+    """One field of a project or control of its tier that differs between two versions; values in their JSON form."""
 
     field: str
     before: Any
@@ -41,14 +49,14 @@ def policy_digest(policy: TierPolicy) -> Sha256:
     return sha256_of({"digest": POLICY_DIGEST, "controls": controls(policy)})
 
 
+def version_of(project: Project, policy: TierPolicy) -> Version:
+    """The version that an answer given now is about."""
+    return Version(project_digest(project), policy_digest(policy))
+
+
 def changes(before: Project, after: Project) -> list[Change]:
     """Every field of the spec that was set, unset or edited, in alphabetical order."""
     return changed_keys(explicit_fields(before)["spec"], explicit_fields(after)["spec"])
-
-
-def changed_fields(before: Project, after: Project) -> list[str]:
-    """The names of the spec's fields that differ."""
-    return [change.field for change in changes(before, after)]
 
 
 def changed_keys(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:

@@ -23,7 +23,8 @@ console = Console(highlight=False, soft_wrap=True)
 
 Project = Annotated[str, typer.Argument(help="The project's name")]
 As = Annotated[str, typer.Option("--role", help="The role you answer in: approver or ops")]
-Digest = Annotated[str, typer.Option(help="The digest of the version you looked at (`tre decide`, or its page)")]
+Digest = Annotated[str, typer.Option(help="The digest of the project that you looked at (`tre decide`, or its page)")]
+Controls = Annotated[str, typer.Option(help="The digest of its tier's controls that you looked at (the same places)")]
 Reason = Annotated[str, typer.Option(help="Why; the project's members read it")]
 
 
@@ -49,15 +50,18 @@ def decide(
     raise typer.Exit(0 if answer["allowed"] else 1)
 
 
-def approve(project: Project, digest: Digest, role: As = "approver", state: State = None) -> None:
-    """Approve exactly the version of a project with this digest."""
-    _api(state).post(f"/api/projects/{quote(project, safe='')}/approvals", {"role": role, "digest": digest})
+def approve(project: Project, digest: Digest, controls: Controls, role: As = "approver", state: State = None) -> None:
+    """Approve exactly this version of a project, under exactly these controls of its tier."""
+    body = {"role": role, "digest": digest, "controls": controls}
+    _api(state).post(f"/api/projects/{quote(project, safe='')}/approvals", body)
     console.print(f"You approved {project} as {role}, version {digest[:12]}.")
 
 
-def refuse(project: Project, digest: Digest, reason: Reason, role: As = "approver", state: State = None) -> None:
+def refuse(
+    project: Project, digest: Digest, controls: Controls, reason: Reason, role: As = "approver", state: State = None
+) -> None:
     """Refuse this version of a project, saying why; an earlier approval in that role is withdrawn."""
-    body = {"role": role, "digest": digest, "reason": reason}
+    body = {"role": role, "digest": digest, "controls": controls, "reason": reason}
     _api(state).post(f"/api/projects/{quote(project, safe='')}/refusals", body)
     console.print(f"You refused {project} as {role}, version {digest[:12]}.")
 
@@ -67,6 +71,7 @@ def grant(
     version: Annotated[str, typer.Argument(help="Its version")],
     project: Project,
     organisation: Annotated[str, typer.Option(help="The controller you decide for")],
+    digest: Digest,
     until: Annotated[str, typer.Option(help="Last day, as YYYY-MM-DD (UTC)")],
     grace_seconds: Annotated[int, typer.Option(help="How long running workspaces may go on after its end")] = 0,
     conditions: Annotated[str, typer.Option(help="What the project must keep to")] = "",
@@ -76,6 +81,7 @@ def grant(
     body = {
         "version": version,
         "project": project,
+        "digest": digest,
         "organisation": organisation,
         "until": _day(until),
         "grace_seconds": grace_seconds,
@@ -111,6 +117,7 @@ def _say(answer: dict[str, Any]) -> None:
     for refusal in answer["refusals"]:
         console.print(f"Refused: {refusal['sentence']} \\[{refusal['code']}]")
     console.print(f"Digest of this version: {answer['digest']}")
+    console.print(f"Digest of its tier's controls: {answer['controls']}")
 
 
 def _day(text: str) -> str:

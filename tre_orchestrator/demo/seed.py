@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from tre_orchestrator.catalogue.digest import project_digest
+from tre_orchestrator.catalogue.digest import project_digest, version_of
 from tre_orchestrator.catalogue.models import Role
 from tre_orchestrator.catalogue.names import DatasetName, OrganisationName, PersonId, ProjectName
 from tre_orchestrator.catalogue.read import read_path
@@ -24,7 +24,7 @@ from tre_orchestrator.governance.apply import apply
 from tre_orchestrator.governance.approvals import approve
 from tre_orchestrator.governance.datasets import record_version, scan
 from tre_orchestrator.governance.grants import grant
-from tre_orchestrator.governance.load import list_people, load_project
+from tre_orchestrator.governance.load import list_people, load_policy, load_project
 from tre_orchestrator.governance.walk import HashedFile
 from tre_orchestrator.ledger.append import append, console, software
 from tre_orchestrator.ledger.database import Database
@@ -102,7 +102,8 @@ def _decide(session: Session, hashed: dict[str, list[HashedFile]], now: dt.datet
         record_version(session, DatasetName(dataset), VERSION, folder, files, software(ORIGIN), now)
     for name in APPROVED:
         project = load_project(session, name)
-        approve(session, ProjectName(name), Role.approver, project_digest(project), _APPROVER, now, origin=ORIGIN)
+        seen = version_of(project, load_policy(session, project))
+        approve(session, ProjectName(name), Role.approver, seen, _APPROVER, now, origin=ORIGIN)
     until = (now + dt.timedelta(days=_GRANT_DAYS)).date()
     for dataset, name in GRANTED:
         organisation, controller = _CONTROLLERS[dataset]
@@ -114,6 +115,7 @@ def _decide(session: Session, hashed: dict[str, list[HashedFile]], now: dt.datet
             OrganisationName(organisation),
             PersonId(controller),
             now,
+            seen=project_digest(load_project(session, name)),
             until=until,
             origin=ORIGIN,
         )

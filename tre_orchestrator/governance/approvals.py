@@ -11,11 +11,11 @@ import datetime as dt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tre_orchestrator.catalogue.digest import controls, policy_digest, project_digest
+from tre_orchestrator.catalogue.digest import Version, controls, version_of
 from tre_orchestrator.catalogue.models import Person, Project, Role, TierPolicy, explicit_fields
-from tre_orchestrator.catalogue.names import PersonId, ProjectName, Sha256
-from tre_orchestrator.errors import Invalid, Refusal, Refused, Stale, refuse_if
-from tre_orchestrator.governance.load import find_person, load_profile, lock_project
+from tre_orchestrator.catalogue.names import PersonId, ProjectName
+from tre_orchestrator.errors import Invalid, Refusal, Stale, refuse_if
+from tre_orchestrator.governance.load import find_person, load_policy, lock_project
 from tre_orchestrator.governance.people import has_role, membership, why_not_person
 from tre_orchestrator.governance.tables import ApprovalRow
 from tre_orchestrator.ledger.append import append
@@ -28,27 +28,27 @@ def approve(
     session: Session,
     project: ProjectName,
     role: Role,
-    digest: Sha256,
+    seen: Version,
     actor: PersonId,
     now: dt.datetime,
     *,
     origin: str = "",
 ) -> None:
-    """Record that `actor`, as `role`, approves the version of the project with this digest.
+    """Record that `actor`, as `role`, approves the project and its tier's controls as they saw them.
 
     `origin` marks, in the ledger, an act that was not made in a person's own session ("demo").
-    Raises `Stale` when the project changed since, `Refused` when this person may not, `NotFound` without a project.
+    Raises `Stale` when either changed since, `Refused` when this person may not, `NotFound` without a project.
     """
-    _answer(session, project, role, digest, actor, now, approved=True, reason="", origin=origin)
+    _answer(session, project, role, seen, actor, now, approved=True, reason="", origin=origin)
 
 
 def refuse(
-    session: Session, project: ProjectName, role: Role, digest: Sha256, actor: PersonId, reason: str, now: dt.datetime
+    session: Session, project: ProjectName, role: Role, seen: Version, actor: PersonId, reason: str, now: dt.datetime
 ) -> None:
     """Record that `actor`, as `role`, refuses this version; it withdraws an earlier approval in that role."""
     if not reason.strip() or len(reason) > REASON_MAX:
         raise Invalid("reason", f"Say why in 1 to {REASON_MAX} characters: the project's members will read it.")
-    _answer(session, project, role, digest, actor, now, approved=False, reason=reason.strip(), origin="")
+    _answer(session, project, role, seen, actor, now, approved=False, reason=reason.strip(), origin="")
 
 
 def why_not_answer(
@@ -79,10 +79,12 @@ def why_not_answer(
     return None
 
 
-def answers_given(session: Session, project: ProjectName, digest: Sha256) -> tuple[tuple[Role, str], ...]:
+def answers_given(session: Session, project: ProjectName, version: Version) -> tuple[tuple[Role, str], ...]:
     """(role, person) of every answer to this version of the project."""
     rows = session.execute(
-        select(ApprovalRow.role, ApprovalRow.person).where(ApprovalRow.project == project, ApprovalRow.digest == digest)
+        select(ApprovalRow.role, ApprovalRow.person)
+        .where(ApprovalRow.project == project)
+        .where(ApprovalRow.digest == version.project, ApprovalRow.policy == version.controls)
     )
     return tuple((Role(role), person) for role, person in rows)
 
@@ -91,7 +93,7 @@ def _answer(
     session: Session,
     project: ProjectName,
     role: Role,
-    digest: Sha256,
+    seen: Version,
     actor: PersonId,
     now: dt.datetime,
     *,
@@ -100,17 +102,23 @@ def _answer(
     origin: str,
 ) -> None:
     declared = lock_project(session, project)
-    policy = _policy(session, declared)
-    if project_digest(declared) != digest:
+    policy = load_policy(session, declared)
+    version = version_of(declared, policy)
+    if version.project != seen.project:
         raise Stale(
             "project-changed", "The project changed since you looked at it. Read the new version and decide again."
         )
-    given = answers_given(session, project, digest)
+    if version.controls != seen.controls:
+        raise Stale(
+            "controls-changed",
+            f"The controls of tier {declared.spec.tier} changed since you looked. Read them and decide again.",
+        )
+    given = answers_given(session, project, version)
     refuse_if(why_not_answer(declared, policy, role, find_person(session, actor), given, now))
     row = ApprovalRow(
         project=project,
-        digest=digest,
-        policy=policy_digest(policy),
+        digest=version.project,
+        policy=version.controls,
         role=role.value,
         person=actor,
         approved=approved,
@@ -120,7 +128,7 @@ def _answer(
         at=now,
     )
     session.add(row)
-    facts = {"digest": digest, "policy": row.policy, "role": role.value, "tier": declared.spec.tier}
+    facts = {"digest": version.project, "policy": version.controls, "role": role.value, "tier": declared.spec.tier}
     append(
         session,
         "project.approved" if approved else "project.refused",
@@ -130,11 +138,3 @@ def _answer(
         body={"reason": reason} if reason else None,
         now=now,
     )
-
-
-def _policy(session: Session, project: Project) -> TierPolicy:
-    policy = load_profile(session, project.spec.profile).spec.policy(project.spec.tier)
-    if policy is None:
-        sentence = f"Policy profile '{project.spec.profile}' has no rules for tier {project.spec.tier}. Ask ops."
-        raise Refused([Refusal("no-policy", sentence)])
-    return policy

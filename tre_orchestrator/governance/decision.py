@@ -12,9 +12,10 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from tre_orchestrator.catalogue.digest import changed_fields, changed_keys, controls, policy_digest, project_digest
+from tre_orchestrator.catalogue.digest import Change, changed_keys, changes, controls, project_digest, version_of
 from tre_orchestrator.catalogue.models import Role, TierPolicy
 from tre_orchestrator.catalogue.names import DatasetName, OrganisationName
 from tre_orchestrator.errors import Refusal
@@ -31,7 +32,7 @@ __all__ = [
     "Mountable",
     "answers",
     "decide",
-    "edited_since_approval",
+    "edits",
     "is_live",
     "latest_approval",
     "tier_policy",
@@ -77,10 +78,10 @@ def tier_policy(facts: Facts) -> TierPolicy | None:
 
 def answers(facts: Facts, policy: TierPolicy) -> dict[Role, Approval | None]:
     """Per role that must approve: its last answer to exactly this project under exactly these controls."""
-    digest, under = project_digest(facts.project), policy_digest(policy)
+    version = version_of(facts.project, policy)
     last: dict[Role, Approval | None] = dict.fromkeys(policy.approvals)
     for answer in sorted(facts.approvals, key=lambda one: one.at):
-        if answer.role in last and answer.digest == digest and answer.policy == under:
+        if answer.role in last and answer.version == version:
             last[answer.role] = answer
     return last
 
@@ -91,16 +92,17 @@ def latest_approval(facts: Facts) -> Approval | None:
     return sorted(approved, key=lambda one: one.at)[-1] if approved else None
 
 
-def edited_since_approval(facts: Facts, policy: TierPolicy) -> tuple[dt.datetime, list[str]] | None:
-    """When another version was approved last, and what differs from it; None when none was or nothing differs."""
+def edits(facts: Facts, policy: TierPolicy) -> tuple[Change, ...]:
+    """What differs from the version approved last: fields of the project, and controls as `tier 2 quorum`."""
     latest = latest_approval(facts)
-    if latest is None or (latest.digest, latest.policy) == (project_digest(facts.project), policy_digest(policy)):
-        return None
-    fields = changed_fields(latest.document, facts.project)
-    fields += [
-        f"tier {facts.project.spec.tier} {change.field}" for change in changed_keys(latest.controls, controls(policy))
-    ]
-    return (latest.at, fields) if fields else None
+    if latest is None or latest.version == version_of(facts.project, policy):
+        return ()
+    controlled = changed_keys(latest.controls, controls(policy))
+    tier = facts.project.spec.tier
+    return (
+        *changes(latest.document, facts.project),
+        *(replace(change, field=f"tier {tier} {change.field}") for change in controlled),
+    )
 
 
 def _project_refusals(facts: Facts, policy: TierPolicy | None, now: dt.datetime) -> Iterator[Refusal]:
@@ -134,13 +136,12 @@ def _approval_refusals(facts: Facts, policy: TierPolicy) -> Iterator[Refusal]:
     missing = [role for role, answer in given.items() if answer is None]
     if not missing:
         return
-    edited = edited_since_approval(facts, policy)
-    if edited:
-        approved_at, fields = edited
+    latest, edited = latest_approval(facts), edits(facts, policy)
+    if latest and edited:
         yield Refusal(
             "edited-after-approval",
-            f"The project was edited after it was approved on {day(approved_at.date())}. Changed: {', '.join(fields)}. "
-            "It is locked until it is approved again.",
+            f"The project was edited after it was approved on {day(latest.at.date())}. "
+            f"Changed: {', '.join(edit.field for edit in edited)}. It is locked until it is approved again.",
         )
     for role in missing:
         yield Refusal("approval-missing", f"The {role} has not approved this version of the project yet.")

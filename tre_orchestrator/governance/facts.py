@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from tre_orchestrator.catalogue.digest import Change, changes, project_digest
+from tre_orchestrator.catalogue.digest import Change, Version, policy_digest, project_digest
 from tre_orchestrator.catalogue.models import Dataset, PolicyProfile, Project, Role, TierPolicy
 from tre_orchestrator.catalogue.names import DatasetName, OrganisationName, PersonId, ProjectName, Sha256
 from tre_orchestrator.errors import Refusal
 from tre_orchestrator.governance.decision import (
     answers,
     decide,
+    edits,
     is_live,
-    latest_approval,
     tier_policy,
     why_project_not_ready,
 )
@@ -45,12 +45,14 @@ class GrantState:
 class ProjectStatus:
     """Where a project stands, whoever looks: for pages and for the people who must act next.
 
-    `approvals` has each role that must approve with its answer to this version (None: none yet). `edits` are the
-    fields that differ from the version approved last.
+    `digest` is of the project and `controls` of its tier's controls: an answer names both. `approvals` has each role
+    that must approve with its answer to this version (None: none yet). `edits` is what differs from the version
+    approved last.
     """
 
     project: Project
     digest: Sha256
+    controls: Sha256 | None
     tier_policy: TierPolicy | None
     approvals: dict[Role, Approval | None]
     edits: tuple[Change, ...]
@@ -86,13 +88,13 @@ def project_status(session: Session, settings: Settings, project: ProjectName, n
     declared = load_project(session, project)
     facts = gather(session, settings, declared, PersonId(""), mfa=None)
     policy = tier_policy(facts)
-    latest = latest_approval(facts)
     return ProjectStatus(
         project=declared,
         digest=project_digest(declared),
+        controls=policy_digest(policy) if policy else None,
         tier_policy=policy,
         approvals=answers(facts, policy) if policy else {},
-        edits=tuple(changes(latest.document, declared)) if latest else (),
+        edits=edits(facts, policy) if policy else (),
         grants=tuple(_grant_states(facts, now)),
         holds=facts.holds,
         refusals=why_project_not_ready(facts, now),
@@ -138,6 +140,7 @@ def grant_of(row: GrantRow) -> Grant:
         version=row.version,
         manifest=Sha256(row.manifest),
         project=row.project,
+        project_digest=Sha256(row.project_digest),
         organisation=OrganisationName(row.organisation),
         until=row.until,
         grace_seconds=row.grace_seconds,
@@ -155,8 +158,7 @@ def _approval(row: ApprovalRow) -> Approval:
     return Approval(
         role=Role(row.role),
         person=PersonId(row.person),
-        digest=Sha256(row.digest),
-        policy=Sha256(row.policy),
+        version=Version(Sha256(row.digest), Sha256(row.policy)),
         approved=row.approved,
         at=row.at,
         reason=row.reason,

@@ -12,9 +12,10 @@ from secrets import token_hex
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tre_orchestrator.catalogue.digest import project_digest
 from tre_orchestrator.catalogue.models import Dataset, Person
-from tre_orchestrator.catalogue.names import DatasetName, OrganisationName, PersonId, ProjectName
-from tre_orchestrator.errors import Invalid, NotFound, Refusal, Refused, refuse_if
+from tre_orchestrator.catalogue.names import DatasetName, OrganisationName, PersonId, ProjectName, Sha256
+from tre_orchestrator.errors import Invalid, NotFound, Refusal, Refused, Stale, refuse_if
 from tre_orchestrator.governance import copies
 from tre_orchestrator.governance.decision import is_live
 from tre_orchestrator.governance.facts import grant_of
@@ -51,6 +52,7 @@ def grant(
     actor: PersonId,
     now: dt.datetime,
     *,
+    seen: Sha256,
     until: dt.date,
     grace_seconds: int = 0,
     conditions: str = "",
@@ -58,6 +60,7 @@ def grant(
 ) -> Grant:
     """Permit the project to use this dataset version, as its files are hashed now, up to and including `until` (UTC).
 
+    `seen` is the digest of the project as the controller looked at it; raises `Stale` when it changed since.
     `grace_seconds`: how long a running workspace may go on after the grant ended; a new one never starts.
     `origin` marks, in the ledger, an act that was not made in a person's own session ("demo").
     A live grant of the same files by the same organisation is replaced: there is one switch, not several.
@@ -73,6 +76,8 @@ def grant(
     if (dataset, version) not in asked:
         sentence = f"Project '{project}' does not ask for '{dataset}' {version}, so there is nothing to grant."
         raise Refused([Refusal("not-asked-for", sentence)])
+    if project_digest(declared) != seen:
+        raise Stale("project-changed", "The project changed since you looked at it. Read it again, then grant.")
     if membership(declared, actor) is not None:
         raise Refused([Refusal("own-project", "You are a member of this project; a colleague must grant it the data.")])
     row = GrantRow(
@@ -81,6 +86,7 @@ def grant(
         version=version,
         manifest=manifest.digest,
         project=project,
+        project_digest=seen,
         organisation=organisation,
         until=until,
         grace_seconds=grace_seconds,
@@ -95,7 +101,7 @@ def grant(
     )
     _replace(session, row, actor, now)
     session.add(row)
-    facts: dict[str, Json] = {**_facts(row), "until": until.isoformat(), "grace_seconds": grace_seconds}
+    facts: dict[str, Json] = {**_facts(row), "digest": seen, "until": until.isoformat(), "grace_seconds": grace_seconds}
     if origin:
         facts["origin"] = origin
     body = {"conditions": row.conditions} if row.conditions else None

@@ -7,8 +7,8 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tre_orchestrator.catalogue.models import KINDS, Dataset, Person, PolicyProfile, Project
-from tre_orchestrator.errors import NotFound
+from tre_orchestrator.catalogue.models import KINDS, Dataset, Person, PolicyProfile, Project, TierPolicy
+from tre_orchestrator.errors import NotFound, Refusal, Refused
 from tre_orchestrator.governance.tables import CatalogueRow
 
 Kind = TypeVar("Kind", Project, Dataset, Person, PolicyProfile)
@@ -43,6 +43,15 @@ def load_dataset(session: Session, name: str) -> Dataset:
 def load_profile(session: Session, name: str) -> PolicyProfile:
     """The policy profile; raises `NotFound`."""
     return _load(session, PolicyProfile, name)
+
+
+def load_policy(session: Session, project: Project) -> TierPolicy:
+    """The controls of the project's tier; raises `NotFound` without a profile, `Refused` without rules in it."""
+    policy = load_profile(session, project.spec.profile).spec.policy(project.spec.tier)
+    if policy is None:
+        sentence = f"Policy profile '{project.spec.profile}' has no rules for tier {project.spec.tier}. Ask ops."
+        raise Refused([Refusal("no-policy", sentence)])
+    return policy
 
 
 def list_projects(session: Session) -> list[Project]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tre_orchestrator.catalogue.digest import Version
 from tre_orchestrator.catalogue.models import Access, Dataset, Person, PolicyProfile, Project, Role, TierPolicy
 from tre_orchestrator.catalogue.names import DatasetName, OrganisationName, PersonId, Sha256
 from tre_orchestrator.errors import Refusal
@@ -19,8 +20,7 @@ class Approval:
 
     role: Role
     person: PersonId
-    digest: Sha256
-    policy: Sha256
+    version: Version
     approved: bool
     at: dt.datetime
     reason: str
@@ -30,13 +30,14 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A controller's permission, live or not."""
+    """A controller's permission, live or not. `project_digest` is of the project as the controller saw it."""
 
     id: str
     dataset: DatasetName
     version: str
     manifest: Sha256
     project: str
+    project_digest: Sha256
     organisation: OrganisationName
     until: dt.date
     grace_seconds: int

@@ -92,6 +92,7 @@ class GrantRow(Base):
     version: Mapped[str] = mapped_column(_NAME)
     manifest: Mapped[str] = mapped_column(_HASH)
     project: Mapped[str] = mapped_column(_NAME)
+    project_digest: Mapped[str] = mapped_column(_HASH)
     organisation: Mapped[str] = mapped_column(_NAME)
     until: Mapped[dt.date] = mapped_column(Date)
     grace_seconds: Mapped[int]

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import JSONResponse
 
+from tre_orchestrator.catalogue.digest import Version, policy_digest
 from tre_orchestrator.catalogue.models import Role
 from tre_orchestrator.catalogue.names import DatasetName, OrganisationName, PersonId, ProjectName, Sha256
 from tre_orchestrator.catalogue.read import parse_documents
@@ -34,10 +35,16 @@ class _Strict(BaseModel):
 
 
 class Answer(_Strict):
-    """An approval: in which role, of which version."""
+    """An approval: in which role, of which project by its digest, under which controls by theirs."""
 
     role: Role
     digest: str
+    controls: str
+
+    @property
+    def seen(self) -> Version:
+        """The version that the caller looked at."""
+        return Version(Sha256(self.digest), Sha256(self.controls))
 
 
 class RefusedAnswer(Answer):
@@ -47,10 +54,11 @@ class RefusedAnswer(Answer):
 
 
 class Terms(_Strict):
-    """A grant's terms."""
+    """A grant's terms; `digest` is of the project as the caller looked at it."""
 
     version: str
     project: str
+    digest: str
     organisation: str
     until: dt.date
     grace_seconds: int = 0
@@ -109,6 +117,7 @@ def project_now(request: Request, project: str, who: Signed) -> JSONResponse:
         {
             "project": declared,
             "digest": status.digest,
+            "controls": status.controls,
             "ready": status.ready,
             "refusals": status.refusals,
             "edits": status.edits,
@@ -144,6 +153,7 @@ def decision(request: Request, project: str, who: Signed, person: str = "") -> J
             "until": found.until,
             "ends_because": found.ends_because,
             "digest": found.digest,
+            "controls": policy_digest(found.tier_policy),
             "grace_seconds": found.grace_seconds,
             "datasets": [
                 {"name": one.name, "version": one.version, "manifest": one.manifest} for one in found.datasets
@@ -154,11 +164,11 @@ def decision(request: Request, project: str, who: Signed, person: str = "") -> J
 
 @router.post("/projects/{project}/approvals")
 def approve_project(request: Request, project: str, who: Writer, body: Answer) -> JSONResponse:
-    """Approve exactly the version with this digest."""
+    """Approve exactly the version with these digests."""
     site = site_of(request)
     with site.db.write() as session:
         name = ProjectName(seen_project(session, project, who).metadata.name)
-        approve(session, name, body.role, Sha256(body.digest), who.id, site.clock())
+        approve(session, name, body.role, body.seen, who.id, site.clock())
     return reply({"project": name, "digest": body.digest, "approved": True}, 201)
 
 
@@ -168,7 +178,7 @@ def refuse_project(request: Request, project: str, who: Writer, body: RefusedAns
     site = site_of(request)
     with site.db.write() as session:
         name = ProjectName(seen_project(session, project, who).metadata.name)
-        refuse(session, name, body.role, Sha256(body.digest), who.id, body.reason, site.clock())
+        refuse(session, name, body.role, body.seen, who.id, body.reason, site.clock())
     return reply({"project": name, "digest": body.digest, "approved": False}, 201)
 
 
@@ -198,6 +208,7 @@ def give_grant(request: Request, dataset: str, who: Writer, body: Terms) -> JSON
             OrganisationName(body.organisation),
             who.id,
             site.clock(),
+            seen=Sha256(body.digest),
             until=body.until,
             grace_seconds=body.grace_seconds,
             conditions=body.conditions,

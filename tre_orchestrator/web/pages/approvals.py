@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 from starlette.responses import HTMLResponse, Response
 
+from tre_orchestrator.catalogue.digest import Version, version_of
 from tre_orchestrator.catalogue.models import Project, Role, TierPolicy
 from tre_orchestrator.catalogue.names import ProjectName, Sha256
 from tre_orchestrator.errors import NotFound, Refusal, TreError
@@ -33,12 +34,12 @@ class Part:
 
 
 def parts_of(
-    session: Session, project: Project, policy: TierPolicy | None, digest: Sha256, who: Visitor, now: dt.datetime
+    session: Session, project: Project, policy: TierPolicy | None, who: Visitor, now: dt.datetime
 ) -> list[Part]:
     """The roles this tier asks for that the person holds."""
     if policy is None:
         return []
-    given = answers_given(session, ProjectName(project.metadata.name), digest)
+    given = answers_given(session, ProjectName(project.metadata.name), version_of(project, policy))
     return [
         Part(role, why_not_answer(project, policy, role, who.person, given, now))
         for role in policy.approvals
@@ -60,7 +61,7 @@ def waiting_for(session: Session, site: Site, who: Visitor, now: dt.datetime) ->
 
 
 def _waits(session: Session, status: ProjectStatus, who: Visitor, now: dt.datetime) -> bool:
-    parts = parts_of(session, status.project, status.tier_policy, status.digest, who, now)
+    parts = parts_of(session, status.project, status.tier_policy, who, now)
     return any(part.why_not is None and status.approvals.get(part.role) is None for part in parts)
 
 
@@ -75,7 +76,7 @@ def approvals_page(request: Request, who: Signed) -> HTMLResponse:
         waiting = [status for status in every if _waits(session, status, who, now)]
     names = {status.project.metadata.name for status in waiting}
     others = [status for status in every if status.project.metadata.name not in names]
-    tag = "|".join(f"{status.project.metadata.name}:{status.digest}" for status in waiting)
+    tag = "|".join(f"{status.project.metadata.name}:{status.digest}:{status.controls}" for status in waiting)
     return page(request, "approvals.html", waiting=waiting, others=others, watch=tag)
 
 
@@ -87,7 +88,7 @@ def approval_page(request: Request, project: str, who: Signed) -> HTMLResponse:
 
 @router.post("/{project}")
 def answer(request: Request, project: str, who: Signed, form: Posted) -> Response:
-    """Approve or refuse the version that was shown. A project that changed meanwhile is shown again with 409."""
+    """Approve or refuse the version that was shown. What changed meanwhile is shown again with 409."""
     _refuse_outsiders(who)
     site = site_of(request)
     now = site.clock()
@@ -99,11 +100,11 @@ def answer(request: Request, project: str, who: Signed, form: Posted) -> Respons
     try:
         with site.db.write() as session:
             name = ProjectName(seen_project(session, project, who).metadata.name)
-            digest = Sha256(form.text("digest"))
+            seen = Version(Sha256(form.text("digest")), Sha256(form.text("controls")))
             if approved:
-                approve(session, name, role, digest, who.id, now)
+                approve(session, name, role, seen, who.id, now)
             else:
-                refuse(session, name, role, digest, who.id, form.text("reason"), now)
+                refuse(session, name, role, seen, who.id, form.text("reason"), now)
     except TreError as error:
         return _show(request, project, who, problem=error, reason=form.text("reason"))
     return go(f"/projects/{name}", "approved" if approved else "refused")
@@ -118,7 +119,7 @@ def _show(
     with site.db.read() as session:
         declared = seen_project(session, project, who)
         status = project_status(session, site.settings, ProjectName(declared.metadata.name), now)
-        parts = parts_of(session, declared, status.tier_policy, status.digest, who, now)
+        parts = parts_of(session, declared, status.tier_policy, who, now)
     return page(
         request,
         "approval.html",

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import HTMLResponse, Response
 
 from tre_orchestrator.catalogue.models import Dataset
-from tre_orchestrator.catalogue.names import DatasetName, OrganisationName, ProjectName, is_name
+from tre_orchestrator.catalogue.names import DatasetName, OrganisationName, ProjectName, Sha256, is_name
 from tre_orchestrator.errors import Invalid, NotFound, TreError
 from tre_orchestrator.governance.copies import CopyHold, decide_copies, open_holds
 from tre_orchestrator.governance.datasets import manifests_of
@@ -29,7 +29,10 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A project that asks for a version of a dataset, and this organisation's grant of it, if any."""
+    """A project that asks for a version of a dataset, and this organisation's grant of it, if any.
+
+    `digest` is of the project; `edited` says that it is another one than the grant was given to.
+    """
 
     dataset: str
     title: str
@@ -39,8 +42,19 @@ class Use:
     tier: int
     purpose: str
     organisation: str
+    digest: Sha256
     live: Grant | None
     can_start: bool
+
+    @property
+    def edited(self) -> bool:
+        """Whether the project was edited after its controller looked at it and granted."""
+        return self.live is not None and self.live.project_digest not in ("", self.digest)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the controller has something to decide."""
+        return self.live is None or self.edited
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,7 @@ def uses(session: Session, site: Site, who: Visitor, now: dt.datetime) -> list[U
                 tier=project.spec.tier,
                 purpose=project.spec.purpose,
                 organisation=part.organisation,
+                digest=status.digest,
                 live=part.grant if part.live else None,
                 can_start=status.ready,
             )
@@ -80,7 +95,7 @@ def uses(session: Session, site: Site, who: Visitor, now: dt.datetime) -> list[U
 
 def attention(session: Session, site: Site, who: Visitor, now: dt.datetime) -> Attention:
     """What waits for this controller now."""
-    waiting = [use for use in uses(session, site, who, now) if use.live is None]
+    waiting = [use for use in uses(session, site, who, now) if use.waits]
     holds = [hold for hold in open_holds(session, organisations=who.organisations) if hold.decision is None]
     return Attention(waiting, holds)
 
@@ -94,7 +109,9 @@ def datasets_page(request: Request, who: Controller) -> HTMLResponse:
         datasets = _my_datasets(session, who)
         found = uses(session, site, who, now)
         holds = open_holds(session, organisations=who.organisations)
-    tag = "|".join([*(f"{use.project}:{use.live.id if use.live else ''}" for use in found), *(h.id for h in holds)])
+    tag = "|".join(
+        [*(f"{use.project}:{use.digest}:{use.live.id if use.live else ''}" for use in found), *(h.id for h in holds)]
+    )
     return page(request, "datasets.html", datasets=datasets, uses=found, holds=holds, watch=tag)
 
 
@@ -125,6 +142,7 @@ def grant_form(request: Request, dataset: str, who: Controller, form: Posted) ->
                 OrganisationName(form.text("organisation")),
                 who.id,
                 site.clock(),
+                seen=Sha256(form.text("digest")),
                 until=until,
                 grace_seconds=grace * 60,
                 conditions=form.text("conditions"),
