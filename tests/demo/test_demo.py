@@ -21,9 +21,9 @@ from tre_orchestrator.demo import data
 from tre_orchestrator.demo import seed as seeding
 from tre_orchestrator.demo.seed import CATALOGUE, seed
 from tre_orchestrator.errors import Refused
-from tre_orchestrator.governance.datasets import why_not_mountable
 from tre_orchestrator.governance.facts import decide_now, project_status
 from tre_orchestrator.governance.load import list_people
+from tre_orchestrator.governance.mountable import why_closed, why_touched
 from tre_orchestrator.ledger.database import Database
 from tre_orchestrator.ledger.tables import LedgerEntry
 from tre_orchestrator.settings import Settings
@@ -57,7 +57,8 @@ def test_seeding_makes_two_projects_ready_one_waiting_and_one_refused(
         status = project_status(session, demo, ProjectName("rare-conditions"), now)
         assert [refusal.code for refusal in status.refusals] == ["access-not-offered"]
         for dataset in ("admissions", "wellbeing"):
-            assert why_not_mountable(session, demo, DatasetName(dataset), "1.0") is None
+            assert why_closed(session, demo, DatasetName(dataset), "1.0") is None
+            assert why_touched(db, demo, DatasetName(dataset), "1.0") is None
 
 
 def test_seeding_again_changes_nothing_and_keeps_what_people_changed(

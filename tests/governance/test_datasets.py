@@ -13,7 +13,8 @@ from sqlalchemy import update
 from tests.governance.build import LUNGS, World, codes, dataset
 from tre_orchestrator.errors import NotFound, Refused
 from tre_orchestrator.governance import datasets, readable
-from tre_orchestrator.governance.datasets import add_version, scan, verify_version, why_not_mountable
+from tre_orchestrator.governance.datasets import add_version, scan, verify_version
+from tre_orchestrator.governance.mountable import why_closed, why_touched
 from tre_orchestrator.governance.tables import ManifestFileRow
 from tre_orchestrator.ledger.append import software
 from tre_orchestrator.ops import privilege
@@ -27,7 +28,8 @@ def folder_of(world: World) -> Path:
 
 def mountable(world: World) -> str | None:
     with world.db.read() as session:
-        refusal = why_not_mountable(session, world.settings, LUNGS, "1.0")
+        refusal = why_closed(session, world.settings, LUNGS, "1.0")
+    refusal = refusal or why_touched(world.db, world.settings, LUNGS, "1.0")
     return refusal.sentence if refusal else None
 
 
@@ -264,12 +266,10 @@ def test_D1_a_version_that_did_not_verify_is_closed_until_it_does(world: World) 
     with world.db.write() as session:
         status = file.stat()
         session.execute(update(ManifestFileRow).values(mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns))
-    with world.db.read() as session:
-        assert why_not_mountable(session, world.settings, LUNGS, "1.0") is None
+    assert mountable(world) is None
     assert verify_version(world.db, world.settings, LUNGS, "1.0", software("test"), world.now).problems
-    with world.db.read() as session:
-        assert why_not_mountable(session, world.settings, LUNGS, "1.0") is not None
+    assert "when they were last verified, on 23 November 2026" in str(mountable(world))
+    assert why_touched(world.db, world.settings, LUNGS, "1.0") is None, "only the database knows"
     file.write_text("n\n1\n")
     assert not verify_version(world.db, world.settings, LUNGS, "1.0", software("test"), world.now).problems
-    with world.db.read() as session:
-        assert why_not_mountable(session, world.settings, LUNGS, "1.0") is None
+    assert mountable(world) is None

@@ -13,8 +13,10 @@ from sqlalchemy import func, select, update
 from tests.governance import build
 from tests.governance.build import ANA, BEN, ERIN, HEART
 from tests.workspaces.fake_backend import FakeBackend, Killed
-from tre_orchestrator.errors import NotFound, Refused, TreError, Unavailable
+from tre_orchestrator.errors import NotFound, Refusal, Refused, TreError, Unavailable
+from tre_orchestrator.governance.datasets import verify_version
 from tre_orchestrator.governance.grants import grants_of_dataset, revoke
+from tre_orchestrator.ledger.append import software
 from tre_orchestrator.ledger.read import EntryView, entries
 from tre_orchestrator.workspaces import lifecycle, rows, starting
 from tre_orchestrator.workspaces.backend import Handle
@@ -153,7 +155,43 @@ def test_D1_files_that_changed_on_disk_are_not_mounted(world: build.World, backe
     assert stopped.state is WorkspaceState.stopped
     assert stopped.end_reason
     assert backend.plans == []
-    assert kinds(world) == []
+    assert kinds(world) == ["lock.proven"]
+
+
+def test_D1_a_version_that_fails_to_verify_while_its_files_are_compared_is_not_mounted(
+    world: build.World, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison holds no transaction, else this write would wait for it; the start asks again before it acts."""
+
+    def compare(*_: object) -> list[Refusal]:
+        (world.settings.state_dir / "data/lungs/1.0/a.csv").write_text("n\n2\n")
+        assert verify_version(world.db, world.settings, build.LUNGS, "1.0", software("test"), world.now).problems
+        return []
+
+    monkeypatch.setattr(starting.readiness, "why_datasets_touched", compare)
+    with pytest.raises(Refused) as refused:
+        start(world, backend)
+    assert refused.value.code == "dataset-not-verified"
+    assert backend.plans == []
+
+
+def test_D1_datasets_that_changed_while_files_were_compared_are_compared_first(
+    world: build.World, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.apply(build.dataset(), build.dataset("skin"))
+    world.add_data(build.DatasetName("skin"))
+
+    def compare(*_: object) -> list[Refusal]:
+        both = [{"name": "lungs", "version": "1.0"}, {"name": "skin", "version": "1.0"}]
+        world.apply(build.project(datasets=both))
+        world.approve()
+        world.grant(dataset=build.DatasetName("skin"))
+        return []
+
+    monkeypatch.setattr(starting.readiness, "why_datasets_touched", compare)
+    with pytest.raises(Unavailable, match="changed while it started"):
+        start(world, backend)
+    assert backend.plans == []
 
 
 def test_a_full_disk_is_said_before_anything_starts(

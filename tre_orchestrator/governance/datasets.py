@@ -1,8 +1,7 @@
 """A dataset version is a folder by reference plus a manifest: which files, how long, which SHA-256 (D1).
 
-Once recorded a version never changes: other content is another version. A start compares inode, size and times of
-every file with what was hashed, so a file that was touched since then is not mounted until it has been hashed again.
-Recording a manifest is a fact about the machine, not a decision: it gives nobody access.
+Once recorded a version never changes: other content is another version. Recording a manifest is a fact about the
+machine, not a decision: it gives nobody access.
 """
 
 from __future__ import annotations
@@ -13,17 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from tre_orchestrator.catalogue.canonical import sha256_of
 from tre_orchestrator.catalogue.names import DatasetName, Sha256
 from tre_orchestrator.errors import NotFound, Refusal, Refused, refuse_if
-from tre_orchestrator.governance.coherence import overlap
 from tre_orchestrator.governance.load import load_dataset, lock_dataset
 from tre_orchestrator.governance.readable import why_not_readable
 from tre_orchestrator.governance.tables import ManifestFileRow, ManifestRow
-from tre_orchestrator.governance.walk import Found, HashedFile, Marks, hash_file, marks_of, opened_folder, walk
+from tre_orchestrator.governance.walk import Found, HashedFile, hash_file, opened_folder, walk
 from tre_orchestrator.ledger.append import Actor, append
 from tre_orchestrator.ledger.canonical import Json
 from tre_orchestrator.ledger.database import Database
@@ -100,14 +98,16 @@ def verify_version(
     `NotFound` when no manifest is recorded."""
     with db.read() as session:
         recorded = load_manifest(session, dataset, version)
-        known = {row.path: (row.size, row.sha256) for row in _file_rows(session, dataset, version)}
+        columns = select(ManifestFileRow.path, ManifestFileRow.size, ManifestFileRow.sha256)
+        mine = (ManifestFileRow.dataset == dataset, ManifestFileRow.version == version)
+        known = {path: (size, sha256) for path, size, sha256 in session.execute(columns.where(*mine))}
     files = scan(settings, recorded.folder, progress)
     found = {file.marks.path: (file.marks.size, str(file.sha256)) for file in files}
     problems = _differences(known, found)
     with db.write() as session:
-        if problems:
-            _spoil_marks(session, dataset, version)
-        else:
+        row = session.get_one(ManifestRow, (dataset, version))
+        row.closed_at = now if problems else None
+        if not problems:
             _renew_marks(session, dataset, version, files)
         facts: dict[str, Json] = {
             "version": version,
@@ -117,37 +117,6 @@ def verify_version(
         }
         append(session, "dataset.verified", actor, f"dataset/{dataset}", facts, now=now)
     return Verified(recorded, problems)
-
-
-def why_not_mountable(session: Session, settings: Settings, dataset: DatasetName, version: str) -> Refusal | None:
-    """Why this version's files are not those that were hashed, or None. Compares marks only: fast."""
-    row = session.get(ManifestRow, (dataset, version))
-    if row is None:
-        return Refusal("dataset-not-added", f"Dataset '{dataset}' {version} has not been hashed yet. Ask ops.")
-    for other, its_folder in session.execute(
-        select(ManifestRow.dataset, ManifestRow.folder).where(ManifestRow.dataset != dataset)
-    ):
-        if overlap(str(settings.state_dir / row.folder), str(settings.state_dir / its_folder)):
-            sentence = f"Dataset '{dataset}' {version} and dataset '{other}' lie in one folder. Ops must part them."
-            return Refusal("dataset-shared-folder", sentence)
-    known = {file.path: _marks_of_row(file) for file in _file_rows(session, dataset, version)}
-    try:
-        root, folder = place_of(settings, row.folder)
-        with opened_folder(root, folder) as opened:
-            present = {f.path: marks_of(f.path, f.status) for f in walk(opened, str(folder)) if not f.is_folder}
-    except Refused as error:
-        return Refusal("dataset-touched", f"Dataset '{dataset}' {version} cannot be mounted. {error.sentence}")
-    except OSError as error:
-        reason = error.strerror or "it changes while it is read"
-        return Refusal("dataset-touched", f"Dataset '{dataset}' {version} cannot be mounted: {reason}.")
-    if present == known:
-        return None
-    touched = sorted(path for path in known.keys() | present.keys() if known.get(path) != present.get(path))
-    return Refusal(
-        "dataset-touched",
-        f"{len(touched)} of the files of '{dataset}' {version} changed since they were hashed (first: {touched[0]}). "
-        f"Ops must find out why, then run `tre dataset verify {dataset} {version}`.",
-    )
 
 
 def scan(settings: Settings, folder: str, progress: Progress | None = None) -> list[HashedFile]:
@@ -225,22 +194,14 @@ def record_version(
             digest=digest,
             files=len(files),
             bytes=sum(file.marks.size for file in files),
-            hashed_at=now,
         )
         session.add(row)
-    else:
-        row.hashed_at = now
+    row.hashed_at, row.closed_at = now, None
     session.flush()
     _renew_marks(session, dataset, version, files)
     facts: dict[str, Json] = {"version": version, "manifest": digest, "files": row.files, "bytes": row.bytes}
     append(session, "dataset.added" if fresh else "dataset.rehashed", actor, f"dataset/{dataset}", facts, now=now)
     return _view(row)
-
-
-def _spoil_marks(session: Session, dataset: DatasetName, version: str) -> None:
-    """No file on disk can have these marks, so nothing starts with this version."""
-    mine = (ManifestFileRow.dataset == dataset, ManifestFileRow.version == version)
-    session.execute(update(ManifestFileRow).where(*mine).values(ctime_ns=-1))
 
 
 def _renew_marks(session: Session, dataset: DatasetName, version: str, files: list[HashedFile]) -> None:
@@ -262,15 +223,6 @@ def _renew_marks(session: Session, dataset: DatasetName, version: str, files: li
             for file in files
         ],
     )
-
-
-def _file_rows(session: Session, dataset: DatasetName, version: str) -> list[ManifestFileRow]:
-    query = select(ManifestFileRow).where(ManifestFileRow.dataset == dataset, ManifestFileRow.version == version)
-    return list(session.scalars(query))
-
-
-def _marks_of_row(row: ManifestFileRow) -> Marks:
-    return Marks(row.path, row.size, int(row.inode), row.mtime_ns, row.ctime_ns)
 
 
 def _differences(known: dict[str, tuple[int, str]], found: dict[str, tuple[int, str]]) -> tuple[str, ...]:

@@ -50,7 +50,10 @@ class ApprovalRow(Base):
 
 
 class ManifestRow(Base):
-    """What was hashed for a dataset version: the manifest's digest and the folder it was taken from."""
+    """What was hashed for a dataset version: the manifest's digest and the folder it was taken from.
+
+    `closed_at` is when its files failed to verify; None while nothing is known against them.
+    """
 
     __tablename__ = "manifests"
 
@@ -61,6 +64,7 @@ class ManifestRow(Base):
     files: Mapped[int]
     bytes: Mapped[int] = mapped_column(BigInteger)
     hashed_at: Mapped[dt.datetime]
+    closed_at: Mapped[dt.datetime | None]
 
 
 class ManifestFileRow(Base):

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tre_orchestrator.errors import Refusal, Refused, refuse_if
-from tre_orchestrator.governance.datasets import why_not_mountable
+from tre_orchestrator.governance.mountable import why_closed, why_touched
 from tre_orchestrator.ledger.append import append, software
 from tre_orchestrator.ledger.canonical import Json
 from tre_orchestrator.workspaces.proof import record_data
@@ -40,9 +40,15 @@ PROOF_AGE = dt.timedelta(hours=24)
 _log = structlog.get_logger()
 
 
-def why_datasets_not_mountable(session: Session, settings: Settings, decision: Decision) -> list[Refusal]:
+def why_datasets_closed(session: Session, settings: Settings, decision: Decision) -> list[Refusal]:
+    """Every reason in the database why a decided dataset may not be mounted."""
+    found = (why_closed(session, settings, dataset.name, dataset.version) for dataset in decision.datasets)
+    return [refusal for refusal in found if refusal]
+
+
+def why_datasets_touched(db: Database, settings: Settings, decision: Decision) -> list[Refusal]:
     """Every reason why a decided dataset's files are not what was approved (inode, size, times; D1)."""
-    found = (why_not_mountable(session, settings, dataset.name, dataset.version) for dataset in decision.datasets)
+    found = (why_touched(db, settings, dataset.name, dataset.version) for dataset in decision.datasets)
     return [refusal for refusal in found if refusal]
 
 

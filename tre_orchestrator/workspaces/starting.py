@@ -71,15 +71,20 @@ class Starter:
         readiness.check_room(self.settings)
         environment = find_environment(self.settings)
         readiness.make_folders(self.settings, self.workspace, self.project)
-        self.progress("Comparing the datasets with what was approved", 8)
         with self.db.read() as session:
             planned, _ = self._plan(session, environment)
-        self.progress("Looking for the proof of the network lock", 12)
+        self.progress("Looking for the proof of the network lock", 8)
         lock = readiness.ensure_proven(self.db, self.backend, planned, self.moment, self._on_proving)
+        self._step("Comparing the datasets with what was approved", 34)
+        with self.db.read() as session:
+            _, compared = self._plan(session, environment)
+        readiness.refuse_any(readiness.why_datasets_touched(self.db, self.settings, compared))
         self._step("Writing down what is about to start", 38)
         with self.db.write() as session:
             row = self._held(session)
             planned, decision = self._plan(session, environment)
+            if decision.datasets != compared.datasets:
+                raise Unavailable("start-changed", "What the project may use changed while it started. Start again.")
             datasets = [
                 {"name": dataset.name, "version": dataset.version, "manifest": dataset.manifest}
                 for dataset in decision.datasets
@@ -102,7 +107,7 @@ class Starter:
         decision = decide_now(session, self.settings, self.project, self.who, self.moment(), mfa=self.mfa)
         if not decision.allowed:
             raise Refused(decision.refusals)
-        readiness.refuse_any(readiness.why_datasets_not_mountable(session, self.settings, decision))
+        readiness.refuse_any(readiness.why_datasets_closed(session, self.settings, decision))
         planned = plan(
             workspace=self.workspace,
             nonce=self.nonce,
@@ -147,7 +152,7 @@ class Starter:
             _log.error("workspace.start.left_open", workspace=self.workspace, code=second.code)
 
     def _on_proving(self) -> None:
-        self._step("Trying the network lock from inside", 15)
+        self._step("Trying the network lock from inside", 12)
 
     def _pass_on(self, words: str, percent: int) -> None:
         """The backend's own progress, as a part of ours."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tre_orchestrator.errors import NotFound, Refused
@@ -185,6 +185,7 @@ def test_an_unreadable_file_is_refused_with_what_to_do(outputs: Path) -> None:
 
 
 @given(st.text(min_size=1, max_size=20))
+@example("0\u1680")
 def test_accepted_names_are_plain(name: str) -> None:
     if why_bad_name(name) is None:
         assert name.isprintable()

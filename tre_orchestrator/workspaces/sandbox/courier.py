@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,7 +20,6 @@ RESOLVE = kernel.BENEATH | kernel.RESOLVE_NO_XDEV
 CHUNK = 1 << 20
 _REASONS = 20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-_BAD_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _SPARSE_FROM = 1 << 16
 """Smaller holes hide nothing; file systems leave them for their own reasons."""
 
@@ -50,8 +48,8 @@ def why_bad_name(name: str) -> str | None:
         name.encode("utf-8")
     except UnicodeEncodeError:
         return "its name is not valid UTF-8"
-    if any(unicodedata.category(letter) in _BAD_CATEGORIES for letter in name):
-        return "its name holds an invisible or control character"
+    if not name.isprintable():
+        return "its name holds an invisible or control character, or a space that is none of the keyboard's"
     if name.startswith("-") or name != name.strip() or "\\" in name:
         return "its name starts with '-', begins or ends with a space, or holds a backslash"
     return None
