@@ -156,7 +156,10 @@ class Limits(Strict):
     cpus: float = Field(default=2.0, gt=0, le=256, description="Processors' worth of time")
     processes: StrictInt = Field(default=256, ge=32, le=65536, description="Processes and threads")
     disk_mib: StrictInt = Field(
-        default=2048, ge=64, le=10_485_760, description="Home and outputs together, where it can be"
+        default=2048,
+        ge=64,
+        le=10_485_760,
+        description="Home and outputs together, and the same again for the project's shared folder, where it can be",
     )
     tmp_mib: StrictInt = Field(default=256, ge=16, le=65536, description="/tmp, and the same again for /var/tmp")
 

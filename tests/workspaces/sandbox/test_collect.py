@@ -126,5 +126,5 @@ def test_A2_a_planted_image_is_not_mounted(root_world: World) -> None:
     image = Path(root_world.settings.workspaces_dir) / plan.workspace / "disk.img"
     image.write_bytes(bytes(1 << 20))
     image.chmod(0o666)
-    with pytest.raises(Exception, match="is not the file made for this workspace"):
+    with pytest.raises(Exception, match="is not the file made for it"):
         root_world.start(plan)

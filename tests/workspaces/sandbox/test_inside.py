@@ -35,7 +35,7 @@ def test_a_kernel_reads_data_writes_outputs_and_has_the_environment(world: World
             "analyst",
             "workspace",
         ]
-    assert (world.settings.shared_dir / "heart" / "note.txt").read_text() == "x"
+        assert kernel.run("print(open('/shared/note.txt').read())").strip() == "x"
 
 
 def test_nothing_of_the_host_is_inherited(world: World) -> None:

@@ -17,6 +17,7 @@ from tre_orchestrator.workspaces.sandbox.journal import note
 from tre_orchestrator.workspaces.sandbox.launcher import Lock, Start
 from tre_orchestrator.workspaces.sandbox.options import Options
 from tre_orchestrator.workspaces.sandbox.running import Keeper, Running
+from tre_orchestrator.workspaces.sandbox.shared_disk import SharedDisk
 from tre_orchestrator.workspaces.sandbox.uids import NumberBook
 
 
@@ -32,7 +33,14 @@ def owners_of(options: Options, mode: Mode, owner: str, project: str) -> staging
     )
 
 
-def begin(keeper: Keeper, options: Options, lock: Lock, plan: WorkspacePlan, client: socket.socket) -> Running:
+def begin(
+    keeper: Keeper,
+    options: Options,
+    lock: Lock,
+    plan: WorkspacePlan,
+    client: socket.socket,
+    shared: SharedDisk | None,
+) -> Running:
     """Fork, and let the child become the workspace. Raises `TreError` before anything was started."""
     key = required_secret(options.state_dir / "keys", INNER)
     token = inner_token(key, plan.workspace, plan.nonce)
@@ -43,6 +51,7 @@ def begin(keeper: Keeper, options: Options, lock: Lock, plan: WorkspacePlan, cli
         group=f"{options.prefix}{plan.workspace}",
         sockets=_open_sockets(options),
         environment=launcher.environment_for(plan, token),
+        shared=shared,
     )
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     log_read, log_write = os.pipe()

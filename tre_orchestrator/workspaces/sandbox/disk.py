@@ -1,7 +1,8 @@
-"""A hard cap on a workspace's home and outputs: an ext4 image of its size, mounted by a loop device (root mode).
+"""A hard cap on what a folder may hold: an ext4 image of that size, mounted by a loop device (root mode).
 
-The image belongs to root and is mounted only in the mount namespace of the one process that uses it, so the kernel
-unmounts it and frees the device when that process ends, however it ends. Standard library only.
+A workspace's home and outputs lie on one, a project's shared folder on another. The image belongs to root and is
+mounted once, in the mount namespace of the one process that uses it, so the kernel unmounts it and frees the device
+when that process ends, however it ends. Standard library only.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def why_no_disk_cap(scratch: Path) -> Refusal | None:
 
 
 def has_image(folder: int) -> bool:
-    """Whether the workspace's folder (a descriptor) holds an image that only root can have made."""
+    """Whether the folder (a descriptor) holds an image that only root can have made."""
     try:
         status = os.stat(IMAGE, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -66,7 +67,7 @@ def make_image(folder: int, mib: int) -> None:
         words = ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "root_owner=0:0,nodiscard", f"/proc/self/fd/{image}"]
         made = _run(words, image, 120)
         if made.returncode != 0:
-            raise Unavailable("disk-image", f"The workspace's disk could not be made: {made.stderr.strip()[-200:]}")
+            raise Unavailable("disk-image", f"A disk of the workspace could not be made: {made.stderr.strip()[-200:]}")
         os.rename(draft, IMAGE, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         os.unlink(draft, dir_fd=folder)
@@ -76,7 +77,7 @@ def make_image(folder: int, mib: int) -> None:
 
 
 def mount_image(folder: int, target: str, mib: int = 0, *, read_only: bool = False) -> None:
-    """Mount the workspace's image at `target`, grown to `mib` MiB if it is smaller. Call in a namespace of your own.
+    """Mount the folder's image at `target`, grown to `mib` MiB if it is smaller. Call in a namespace of your own.
 
     Raises `Unavailable` while it is mounted anywhere else: two mounts of one ext4 destroy it.
     """
@@ -95,7 +96,7 @@ def mount_image(folder: int, target: str, mib: int = 0, *, read_only: bool = Fal
     except (OSError, subprocess.SubprocessError) as error:
         raise Unavailable(
             "disk-image",
-            f"The workspace's disk cannot be mounted ({error}). Ask the people who run this TRE to check {IMAGE} "
+            f"A disk of the workspace cannot be mounted ({error}). Ask the people who run this TRE to check {IMAGE} "
             "with e2fsck.",
         ) from error
     finally:
@@ -111,7 +112,7 @@ def _take(image: int) -> None:
             return
         except BlockingIOError as error:
             if time.monotonic() > deadline:
-                sentence = "The workspace's disk is still in use, by a copy of its outputs or by its last run. "
+                sentence = "A disk of the workspace is still in use, by its last run or by a copy of outputs. "
                 raise Unavailable("disk-busy", f"{sentence}Try again in a moment.") from error
             time.sleep(0.05)
 
@@ -155,7 +156,7 @@ def _run(words: list[str], image: int, seconds: float) -> subprocess.CompletedPr
 def _check_image(status: os.stat_result) -> None:
     is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == 0 and status.st_nlink == 1
     if not is_ours or status.st_mode & 0o077:
-        raise Unavailable("disk-image", f"{IMAGE} is not the file made for this workspace. It was not mounted.")
+        raise Unavailable("disk-image", f"{IMAGE} is not the file made for it. It was not mounted.")
 
 
 def _try_image(scratch: Path) -> None:
@@ -167,3 +168,6 @@ def _try_image(scratch: Path) -> None:
         folder = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         make_image(folder, SMALLEST_MIB)
         mount_image(folder, "/mnt")
+        myself = os.pidfd_open(os.getpid())
+        kernel.join_mounts(myself)  # as launchers join the shared disk of their project
+        os.close(myself)

@@ -12,13 +12,14 @@ from contextlib import suppress
 
 from tre_orchestrator.workspaces.plan import Roots
 from tre_orchestrator.workspaces.sandbox import disk, kernel, staging
+from tre_orchestrator.workspaces.sandbox.shared_disk import forget_image
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OWN = ("home", "outputs", "imports")
 
 
 def erase(roots: Roots, workspace: str, project: str) -> None:
-    """Delete the workspace's image and everything in its folders and in the project's shared one."""
+    """Delete the images of the workspace and of the project, and everything in their plain folders."""
     own = staging.open_own(workspace, roots)
     try:
         with suppress(FileNotFoundError):
@@ -27,6 +28,7 @@ def erase(roots: Roots, workspace: str, project: str) -> None:
             _empty_named(own, name)
     finally:
         os.close(own)
+    forget_image(roots, project)
     shared = kernel.open_beneath(staging.state_of(roots), roots.shared, _FOLDER)
     try:
         _empty_named(shared, project)

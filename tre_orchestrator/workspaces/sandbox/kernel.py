@@ -86,6 +86,11 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
+def join_mounts(pidfd: int) -> None:
+    """setns(2): enter the mount namespace of the process behind this pidfd; root and working folder become its root."""
+    _check(_libc.setns(pidfd, CLONE_NEWNS), "setns")
+
+
 def die_with_parent(signal_number: int, parent: int) -> None:
     """Get this signal when the parent ends; at once when it already has. `parent` is the parent's process id."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl")

@@ -26,6 +26,7 @@ from tre_orchestrator.workspaces.sandbox.arguments import Bind, Descriptors, Jai
 from tre_orchestrator.workspaces.sandbox.journal import told
 from tre_orchestrator.workspaces.sandbox.limits import Limits
 from tre_orchestrator.workspaces.sandbox.listener import make_listener
+from tre_orchestrator.workspaces.sandbox.shared_disk import SharedDisk, open_shared_disk
 
 BWRAP = "/usr/bin/bwrap"
 LISTENER = 3
@@ -51,7 +52,10 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start: the plan, where its sources may lie, who owns what, and what its listener and group are called."""
+    """One start: the plan, where its sources may lie, who owns what, and what its listener and group are called.
+
+    `shared` is the disk that the project's shared folder lies on; None where it is a plain folder.
+    """
 
     plan: WorkspacePlan
     roots: Roots
@@ -59,6 +63,7 @@ class Start:
     group: str
     sockets: int
     environment: dict[str, str]
+    shared: SharedDisk | None = None
 
 
 def launch(lock: Lock, start: Start, parent: int, report: socket.socket, log: int, status: int) -> NoReturn:
@@ -69,7 +74,8 @@ def launch(lock: Lock, start: Start, parent: int, report: socket.socket, log: in
     """
     try:
         kernel.die_with_parent(signal.SIGKILL, parent)
-        kernel.close_all_but(report.fileno(), log, status, start.sockets)
+        shared = (start.shared.pidfd, start.shared.ready.fileno()) if start.shared else ()
+        kernel.close_all_but(report.fileno(), log, status, start.sockets, *shared)
         _launch(lock, start, parent, report, log, status)
     except TreError as error:
         _say(report, wire.error_message(error))
@@ -83,6 +89,8 @@ def launch(lock: Lock, start: Start, parent: int, report: socket.socket, log: in
 
 def _launch(lock: Lock, start: Start, parent: int, report: socket.socket, log: int, status: int) -> None:
     plan = start.plan
+    if start.shared is not None:
+        start.shared.join()
     if start.owners is not None:
         staging.make_stage()
     own = staging.open_own(plan.workspace, start.roots)
@@ -93,6 +101,8 @@ def _launch(lock: Lock, start: Start, parent: int, report: socket.socket, log: i
         else:
             staging.give_owners(folders, start.owners)
             has_image = staging.uses_image(own, folders, can_mount=lock.disk_cap)
+            if start.shared is not None:
+                folders = {**folders, places.SHARED: open_shared_disk()}
             binds = staging.stage(plan, folders, start.owners, own if has_image else None)
             outputs = staging.outputs_on_disk() if has_image else os.dup(folders[places.OUTPUTS])
     _say(report, {"step": "Closing the lock", "percent": 25})

@@ -17,7 +17,7 @@ from tre_orchestrator.workspaces.sandbox.seccomp import filter_bytes
 
 _MAKERS = (
     *("arguments", "control", "disk", "kernel", "launcher", "listener", "lock"),
-    *("probe", "prover", "seccomp", "staging", "syscalls"),
+    *("begin", "probe", "prover", "seccomp", "shared_disk", "shared_disks", "staging", "syscalls"),
 )
 """The modules whose text makes or tries the lock."""
 

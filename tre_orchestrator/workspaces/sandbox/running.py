@@ -68,6 +68,7 @@ class Running:
         client: socket.socket,
         token: str,
     ) -> None:
+        self.plan = start.plan
         self.id = start.plan.workspace
         self.project = start.plan.project
         self.reason, self.last_words = "", ""

@@ -27,6 +27,7 @@ from tre_orchestrator.workspaces.sandbox.loop import LONGEST_REQUEST, Loop
 from tre_orchestrator.workspaces.sandbox.modes import Machine
 from tre_orchestrator.workspaces.sandbox.options import Options
 from tre_orchestrator.workspaces.sandbox.running import Running, boot_clock
+from tre_orchestrator.workspaces.sandbox.shared_disks import SharedDisks
 
 TICK_SECONDS = 0.2
 _REMEMBERED_ENDS = 1000
@@ -44,6 +45,7 @@ class Worker(Loop):
         self._running: dict[str, Running] = {}
         self._ends: dict[str, str] = {}
         self._errands: dict[int, errands.Errand] = {}
+        self._shared = SharedDisks(self, options)
         self._to_end, self._ending = to_end, False
         self.operations = {
             "start": self._start,
@@ -67,7 +69,7 @@ class Worker(Loop):
         try:
             while True:
                 self._tick()
-                if self._ending and not self._running and not self._errands:
+                if self._ending and not (self._running or self._errands or self._shared.leaving):
                     return
                 self.select(TICK_SECONDS)
         finally:
@@ -129,7 +131,11 @@ class Worker(Loop):
         locked = self._lock_now()
         if request.get("lock") != locked.digest:
             raise Stale("lock-changed", "The lock of this machine is not the one that was proven. Start again.")
-        self._running[name] = begin(self, self._options, locked.lock, plan, connection)
+        shared = self._shared.disk_for(plan, locked.lock, self._running.values())
+        try:
+            self._running[name] = begin(self, self._options, locked.lock, plan, connection, shared)
+        finally:
+            self._shared.keep_for(self._running.values())
         self._ends.pop(name, None)
 
     def _end(self, workspace: Running, why: str) -> None:
@@ -254,6 +260,7 @@ class Worker(Loop):
     def ended(self, workspace: Running) -> None:
         """Its last process is gone and everything of it is cleared away."""
         self._running.pop(workspace.id, None)
+        self._shared.keep_for(self._running.values())
         self._ends[workspace.id] = workspace.reason + workspace.last_words
         while len(self._ends) > _REMEMBERED_ENDS:
             self._ends.pop(next(iter(self._ends)))
