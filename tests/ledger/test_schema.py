@@ -18,6 +18,7 @@ import tre_orchestrator.workspaces.tables  # noqa: F401 - each import declares t
 from tre_orchestrator.errors import Unavailable
 from tre_orchestrator.ledger.append import append, software
 from tre_orchestrator.ledger.database import Base, Database
+from tre_orchestrator.ledger.guarded import why_unguarded
 from tre_orchestrator.ledger.schema import upgrade
 
 
@@ -28,16 +29,17 @@ def migrated(db: Database) -> Database:
     return db
 
 
-def guards(db: Database) -> set[str]:
-    """The names of the triggers in the database."""
-    query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+def guards(db: Database) -> set[tuple[str, ...]]:
+    """The triggers in the database, with what they do and whether they are on."""
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
     if not db.is_sqlite:
         query = (
-            "SELECT DISTINCT trigger_name || '/' || event_object_table FROM information_schema.triggers "
-            "WHERE trigger_schema = current_schema()"
+            "SELECT tgname, pg_get_triggerdef(t.oid) || tgenabled::text || prosrc FROM pg_trigger t "
+            "JOIN pg_class c ON c.oid = tgrelid JOIN pg_proc p ON p.oid = tgfoid "
+            "WHERE NOT tgisinternal AND c.relnamespace = current_schema()::regnamespace"
         )
     with db.read() as session:
-        return set(session.scalars(text(query)))
+        return {(name, " ".join(said.split())) for name, said in session.execute(text(query))}
 
 
 def test_migrations_make_what_the_code_declares(db: Database) -> None:
@@ -49,6 +51,8 @@ def test_migrations_make_what_the_code_declares(db: Database) -> None:
         differences = compare_metadata(MigrationContext.configure(connection), Base.metadata)
     assert differences == []
     assert guards(db) == declared
+    with db.read() as session:
+        assert why_unguarded(session) is None
 
 
 def test_a_second_upgrade_changes_nothing(migrated: Database) -> None:

@@ -26,6 +26,8 @@ from tre_orchestrator.ledger.tre_verify import leaf_hash
 __all__ = ["Actor", "Appended", "append", "appended_in_this_transaction", "console", "erase_body", "person", "software"]
 
 BODY_MAX_BYTES = 1024 * 1024
+ERASED = "body.erased"
+"""The kind of the entry that records an erasure; its fact `seq` names the entry whose text is gone."""
 _NO_FACTS: Mapping[str, Json] = MappingProxyType({})
 _APPENDED_IN = "tre_ledger_appended_in"
 _Detached = tuple[bytes, bytes]
@@ -91,7 +93,7 @@ def erase_body(session: Session, seq: int, actor: Actor, reason: str, now: dt.da
     erased = connection.execute(delete(LedgerBody).where(LedgerBody.seq == seq)).rowcount
     if entry is None or not erased:
         raise NotFound("no-body", f"Entry {seq} holds no erasable text: it never had any, or it is erased already.")
-    return append(session, "body.erased", actor, entry.subject, {"seq": seq}, body={"reason": reason}, now=now)
+    return append(session, ERASED, actor, entry.subject, {"seq": seq}, body={"reason": reason}, now=now)
 
 
 _POSTGRESQL = """

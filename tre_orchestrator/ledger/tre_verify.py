@@ -238,7 +238,7 @@ def read_checkpoint(text: str, key: Key, witnesses: Iterable[Key] = ()) -> Check
         raise NotVerified("The checkpoint holds a line that this verifier does not understand.")
     if key.name and key.name != origin:
         raise NotVerified(f"The checkpoint is of ledger '{origin}', the key is for '{key.name}'.")
-    signed = [_signature_line(line) for line in signature_lines[:-1]]
+    signed = [signature_line(line) for line in signature_lines[:-1]]
     if not any(_line_holds(key, origin, name, blob, body) for name, blob in signed):
         raise NotVerified("The checkpoint is not signed by the key you gave.")
     seen = []
@@ -249,7 +249,8 @@ def read_checkpoint(text: str, key: Key, witnesses: Iterable[Key] = ()) -> Check
     return Checkpoint(origin, int(size), root, time[5:], tuple(seen))
 
 
-def _signature_line(line: str) -> tuple[str, bytes]:
+def signature_line(line: str) -> tuple[str, bytes]:
+    """Name and signature of one line under a checkpoint."""
     name, _, blob = line[2:].partition(" ")
     return name, _base64(blob, "a signature of the checkpoint")
 
