@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import base64
 import io
 import json
 import sys
@@ -15,14 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ledger.conftest import NOW, VERIFIER, Exported, RunVerifier, exported
+from tests.ledger.conftest import NOW, VERIFIER, Exported, RunVerifier, exported, signed_again
 from tests.ledger.test_checkpoints import Witness
 from tre_orchestrator.ledger.append import person
 from tre_orchestrator.ledger.canonical import canonical
 from tre_orchestrator.ledger.entry import FIRST_PREV, around_link
 from tre_orchestrator.ledger.export import checkpoint_line
 from tre_orchestrator.ledger.keys import Signer, load_or_create_signer
-from tre_orchestrator.ledger.tre_verify import NotVerified, Tree, leaf_hash, read_checkpoint, read_lines, verify_export
+from tre_orchestrator.ledger.tre_verify import NotVerified, leaf_hash, read_checkpoint, read_lines, verify_export
 
 Lines = list[bytes]
 
@@ -254,15 +253,6 @@ def _rechained(entries: Sequence[bytes], change: int) -> Lines:
     return lines
 
 
-def _resigned(ledger: Exported, entries: Lines) -> Lines:
-    """An export that the TRE's own key signs: what its operator could make of the past."""
-    grown = Tree()
-    grown.extend([leaf_hash(line[:-1]) for line in entries])
-    root = base64.b64encode(grown.root()).decode()
-    note = ledger.signer.note(f"{ledger.signer.name}\n{len(entries)}\n{root}\ntime 2027-01-01T00:00:00.000000Z\n")
-    return [ledger.lines[0], *entries, checkpoint_line(note)]
-
-
 def _entries(ledger: Exported) -> Lines:
     return [line for line in ledger.lines if line.startswith(b'{"actor"')]
 
@@ -285,7 +275,7 @@ def test_R2_who_holds_the_key_cannot_rewrite_what_a_kept_checkpoint_covers(
     make: Callable[[Lines], Lines],
     sentence: str | None,
 ) -> None:
-    forged = _file(tmp_path, _resigned(ledger, make(_entries(ledger))))
+    forged = _file(tmp_path, signed_again(ledger, make(_entries(ledger))))
     kept = _kept(tmp_path, ledger.checkpoints[25])
     said = outsider("ledger", forged, "--key", key_file, "--since", kept)
     assert said.code == 1
@@ -308,7 +298,7 @@ def test_R2_what_is_rewritten_after_the_kept_checkpoint_is_not_claimed_to_be_see
     ledger: Exported, outsider: RunVerifier, key_file: Path, tmp_path: Path
 ) -> None:
     """The limit of the method, as the threat model says it: later entries need a later checkpoint."""
-    forged = _file(tmp_path, _resigned(ledger, _rechained(_entries(ledger), change=30)))
+    forged = _file(tmp_path, signed_again(ledger, _rechained(_entries(ledger), change=30)))
     assert outsider("ledger", forged, "--key", key_file, "--since", _kept(tmp_path, ledger.checkpoints[25])).code == 0
     assert outsider("ledger", forged, "--key", key_file, "--since", _kept(tmp_path, ledger.checkpoints[40])).code == 1
 
@@ -409,7 +399,7 @@ def test_an_entry_of_another_form_is_refused_even_when_signed(ledger: Exported, 
     """Whoever signs: two readers must not be able to understand an entry differently."""
     first = _entries(ledger)[0].decode()
     assert old in first
-    forged = _resigned(ledger, [first.replace(old, new, 1).encode()])
+    forged = signed_again(ledger, [first.replace(old, new, 1).encode()])
     with pytest.raises(NotVerified):
         verify_export(iter(forged), ledger.signer.key)
 
@@ -424,7 +414,7 @@ def test_unusual_but_proper_entries_are_verified(
 ) -> None:
     entry = json.loads(_entries(ledger)[0])
     entry.update(facts=facts, subject=subject, actor={"kind": "console", "id": who}, body=None)
-    signed = _resigned(ledger, [canonical(entry) + b"\n"])
+    signed = signed_again(ledger, [canonical(entry) + b"\n"])
     assert verify_export(iter(signed), ledger.signer.key).checkpoint.size == 1
 
 

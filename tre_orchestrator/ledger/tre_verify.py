@@ -276,7 +276,10 @@ def _base64(text: str, what: str) -> bytes:
     return raw
 
 
-# --- Strict JSON: no duplicate keys, no floating point ---------------------------------------------------------------
+# --- JSON: strict (no duplicate keys, no floating point) and canonical (RFC 8785) ------------------------------------
+
+_SAFE_INTEGER = 2**53 - 1
+_MAX_DEPTH = 32
 
 
 def _no_number(text: str) -> Any:
@@ -308,6 +311,35 @@ def strict_json(raw: bytes, what: str) -> Any:
         raise NotVerified(f"{what} is not JSON that everybody reads the same way ({error}).") from None
 
 
+def canonical_json(raw: bytes, what: str) -> Any:
+    """The value of canonical JSON bytes (RFC 8785, whole numbers only); raises when any byte could stand otherwise."""
+    value = strict_json(raw, what)
+    try:
+        same = _encode(_ordered(value, 0)).encode() == raw
+    except ValueError as error:
+        raise NotVerified(f"{what} is not canonical JSON ({error}).") from None
+    if not same:
+        raise NotVerified(f"{what} is not in its one right form, canonical JSON.")
+    return value
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def _ordered(value: Any, depth: int) -> Any:
+    """`value` with the keys of its objects in canonical order: that of their UTF-16 code units."""
+    if isinstance(value, (dict, list)) and depth >= _MAX_DEPTH:
+        raise ValueError(f"nested more than {_MAX_DEPTH} levels deep")
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+        return {key: _ordered(value[key], depth + 1) for key in keys}
+    if isinstance(value, list):
+        return [_ordered(item, depth + 1) for item in value]
+    if isinstance(value, int) and abs(value) > _SAFE_INTEGER:
+        raise ValueError("a number that is not exact in every reader")
+    return value
+
+
 def _object(value: Any, keys: set[str], what: str) -> dict[str, Any]:
     if not isinstance(value, dict) or set(value) != keys:
         found = ", ".join(sorted(set(value) ^ keys)) if isinstance(value, dict) else "not an object"
@@ -317,10 +349,9 @@ def _object(value: Any, keys: set[str], what: str) -> dict[str, Any]:
 
 def _line_object(line: bytes, keys: set[str], what: str) -> dict[str, Any]:
     """The object of a whole line in its one right form, so that no byte of it can differ unnoticed."""
-    value = _object(strict_json(line, what), keys, what)
-    if json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n" != line:
-        raise NotVerified(f"{what} is not in its one right form.")
-    return value
+    if line[-1:] != b"\n":
+        raise NotVerified(f"{what} is not JSON that everybody reads the same way (it has no end): it was cut off.")
+    return _object(canonical_json(line[:-1], what), keys, what)
 
 
 # --- Ledger export ---------------------------------------------------------------------------------------------------
@@ -329,15 +360,18 @@ _LINE_MAX = 4 * 1024 * 1024
 _BATCH = 1024
 _ENTRY_KEYS = ("actor", "at", "body", "facts", "kind", "prev", "seq", "subject", "v")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
-_ENTRY_START = re.compile(
+_TEXT = r'"[^"\\\x00-\x1f]*"'
+_VALUE = rf"(?:{_TEXT}|0|-?[1-9][0-9]{{0,14}}|true|false|null)"
+_FACT = rf'"[ !#-\[\]-~]*":{_VALUE}'
+_PLAIN_ENTRY = re.compile(
     r'\{"actor":\{"id":"[^"\\\x00-\x1f]+","kind":"(?:person|software|console)"\},'
-    rf'"at":"{_TIME.pattern}","body":(?:null|"([0-9a-f]{{64}})"),"facts":'
-)
-"""The plain form of an entry up to its facts. What does not match is parsed whole, or refused."""
-_ENTRY_END = re.compile(
-    r',"kind":"[^"\\\x00-\x1f]+","prev":"([0-9a-f]{64})","seq":([1-9][0-9]{0,17}),'
+    rf'"at":"{_TIME.pattern}","body":(?:null|"([0-9a-f]{{64}})"),"facts":\{{((?:{_FACT}(?:,{_FACT})*)?)\}},'
+    r'"kind":"[^"\\\x00-\x1f]+","prev":"([0-9a-f]{64})","seq":([1-9][0-9]{0,14}),'
     r'"subject":"[^"\\\x00-\x1f]+","v":1\}'
 )
+"""An entry with plain facts: no escapes, no nesting, short numbers, ASCII keys. What matches is canonical when its keys
+are in order; what does not match is parsed whole and written again, or refused."""
+_FACT_KEY = re.compile(r'"([^"]*)":')
 
 
 @dataclass(frozen=True)
@@ -425,24 +459,20 @@ class EntryReader:
     def run(self) -> bytes:
         """The line after the last entry."""
         self._grow()
-        start_form, end_form, scan = _ENTRY_START.match, _ENTRY_END.fullmatch, _pairs.scan_once  # type: ignore[attr-defined]
-        sha256, leaves, seq, prev = hashlib.sha256, self._leaves, 1, "0" * 64
+        plain_form, keys_of, sha256 = _PLAIN_ENTRY.fullmatch, _FACT_KEY.findall, hashlib.sha256
+        leaves, seq, prev = self._leaves, 1, "0" * 64
         for line in self._lines:
-            start = end = None
             stored = line[:-1]
             try:
-                text = stored.decode()
-                start = start_form(text)
-                if start:
-                    facts, at = scan(text, start.end())
-                    end = end_form(text, at)
-            except (ValueError, StopIteration, RecursionError):
+                plain = plain_form(stored.decode())
+            except ValueError:
                 raise NotVerified(f"The line for entry {seq} is not JSON that everybody reads the same way.") from None
-            if start and end and type(facts) is tuple and len(dict(facts)) == len(facts) and text.count("{") == 3:
-                self._commitment = start[1]
-                said_prev, said_seq = end[1], end[2]
+            keys = keys_of(plain[2]) if plain else []
+            if plain and sorted(set(keys)) == keys:
+                self._commitment, said_prev, said_seq = plain[1], plain[3], plain[4]
             elif line.startswith(b'{"actor"'):
-                self._commitment, said_prev, said_seq = _read_entry(stored, seq)
+                entry = _read_entry(stored, f"Entry {seq}")
+                self._commitment, said_prev, said_seq = entry["body"], entry["prev"], str(entry["seq"])
             elif self._is_body(line, seq - 1):
                 continue
             else:
@@ -486,16 +516,17 @@ class EntryReader:
             raise NotVerified(f"The text after entry {seq} does not belong to it.")
         if hashlib.sha256(bytes.fromhex(salt) + body.encode()).hexdigest() != self._commitment:
             raise NotVerified(f"The text of entry {seq} is not the one that was recorded.")
+        canonical_json(body.encode(), f"The text of entry {seq}")
         self._commitment = None
         self.bodies += 1
         return True
 
 
-def _read_entry(stored: bytes, seq: int) -> tuple[str | None, str, str]:
-    """Commitment, `prev` and `seq` of an entry that is not in the plain form: escapes in names, facts in facts."""
-    entry = _object(strict_json(stored, f"Entry {seq}"), set(_ENTRY_KEYS), f"Entry {seq}")
-    actor = _object(entry["actor"], {"id", "kind"}, f"The actor of entry {seq}")
-    body, said_seq = entry["body"], entry["seq"]
+def _read_entry(stored: bytes, what: str) -> dict[str, Any]:
+    """An entry of any facts, once it has the form of version 1 and its one right bytes."""
+    entry = _object(canonical_json(stored, what), set(_ENTRY_KEYS), what)
+    actor = _object(entry["actor"], {"id", "kind"}, f"{what}: its actor")
+    body = entry["body"]
     texts = (entry["at"], entry["kind"], entry["prev"], entry["subject"], actor["id"], "" if body is None else body)
     if (
         not all(isinstance(text, str) for text in texts)
@@ -503,12 +534,12 @@ def _read_entry(stored: bytes, seq: int) -> tuple[str | None, str, str]:
         or not (body is None or _HEX64.fullmatch(body))
         or not isinstance(entry["facts"], dict)
         or actor["kind"] not in ("person", "software", "console")
-        or type(said_seq) is not int
+        or type(entry["seq"]) is not int
         or type(entry["v"]) is not int
         or entry["v"] != 1
     ):
-        raise NotVerified(f"Entry {seq} does not have the form of a version 1 entry.")
-    return body, entry["prev"], str(said_seq)
+        raise NotVerified(f"{what} does not have the form of a version 1 entry.")
+    return entry
 
 
 def _out_of_order(seq: int, said_seq: str) -> NotVerified:
@@ -643,9 +674,9 @@ def _proven(proof: Any, key: Key) -> tuple[Checkpoint, dict[str, Any]]:
     ):
         raise NotVerified(f"{PROOF} does not have the form this verifier understands.")
     raw = _base64(proof["entry"], "the ledger entry")
-    entry = _object(strict_json(raw, "The ledger entry"), set(_ENTRY_KEYS), "The ledger entry")
+    entry = _read_entry(raw, "The ledger entry")
     checkpoint = read_checkpoint(proof["checkpoint"], key)
-    if type(entry["v"]) is not int or entry["v"] != 1 or entry["seq"] != index + 1 or checkpoint.size != size:
+    if entry["seq"] != index + 1 or checkpoint.size != size:
         raise NotVerified("The inclusion proof, its ledger entry and its checkpoint do not belong together.")
     verify_inclusion(leaf_hash(raw), index, size, [bytes.fromhex(one) for one in hashes], checkpoint.root)
     return checkpoint, entry
@@ -654,7 +685,7 @@ def _proven(proof: Any, key: Key) -> tuple[Checkpoint, dict[str, Any]]:
 def _same_approval(entry: dict[str, Any], predicate: dict[str, Any]) -> None:
     """The ledger approved what the attestation says, not something else."""
     facts = entry["facts"]
-    if entry["kind"] != "release.approved" or not isinstance(facts, dict):
+    if entry["kind"] != "release.approved":
         raise NotVerified("The ledger entry in the bundle is not the approval of a release.")
     if entry["subject"] != f"request/{predicate['project']}/{predicate['request']}":
         raise NotVerified("The ledger approved another request than the attestation is about.")

@@ -1,8 +1,8 @@
 """Verify this TRE's own database: what an outsider would check of an export, and what only the database can show.
 
-Entries, chain and every checkpoint by the outsiders' verifier; then that every column beside the bytes, the kept subtree
-hashes, the head row and the bodies agree with the entries' bytes, that a body that is gone was erased on the record, and
-that the database still refuses to change the past.
+Entries, chain and every checkpoint by the outsiders' verifier; then that every column beside the bytes, the kept
+subtree hashes, the head row and the bodies agree with the entries' bytes, that a body that is gone was erased on the
+record, and that the database still refuses to change the past.
 """
 
 from __future__ import annotations
