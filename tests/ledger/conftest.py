@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from tre_orchestrator.ledger import tre_verify
 from tre_orchestrator.ledger.append import append, person
@@ -18,6 +20,7 @@ from tre_orchestrator.ledger.checkpoints import make_checkpoint
 from tre_orchestrator.ledger.database import Base, Database
 from tre_orchestrator.ledger.export import checkpoint_line, export_lines
 from tre_orchestrator.ledger.keys import Signer, load_or_create_signer
+from tre_orchestrator.ledger.tables import LedgerEntry
 
 VERIFIER = Path(tre_verify.__file__)
 NOW = dt.datetime(2026, 11, 23, 9, 0, tzinfo=dt.UTC)
@@ -36,6 +39,11 @@ def fill(db: Database, count: int, start: int = 0, text: str = "as agreed") -> N
                 body={"conditions": text} if number % 3 == 0 else None,
                 now=NOW + dt.timedelta(seconds=number),
             )
+
+
+def newest(session: Session) -> LedgerEntry:
+    """The entry that was appended last, as it lies in the database."""
+    return session.scalars(select(LedgerEntry).order_by(LedgerEntry.seq.desc()).limit(1)).one()
 
 
 @dataclass(frozen=True)

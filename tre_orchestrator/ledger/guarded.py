@@ -4,6 +4,8 @@ tables, with their functions, switched on, and no rule rewrites what is written 
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import BindParameter, bindparam, text
 from sqlalchemy.orm import Session
 
@@ -32,7 +34,7 @@ def _of(trigger: Trigger, dialect: str) -> _Facts:
     if dialect == "sqlite":
         return (trigger.table, _words(trigger.statement))
     body = POSTGRESQL_FUNCTIONS[trigger.function].split("$$")[1]
-    return (trigger.table, str(trigger.bits), "A", "", trigger.function, _words(body))
+    return (trigger.table, str(trigger.bits), "A", trigger.when, trigger.function, _words(body))
 
 
 def _found_sqlite(session: Session) -> dict[str, _Facts]:
@@ -42,7 +44,7 @@ def _found_sqlite(session: Session) -> dict[str, _Facts]:
 
 
 _TRIGGERS = """
-SELECT t.tgname, c.relname, t.tgtype, t.tgenabled, coalesce(t.tgqual::text, '') || t.tgattr::text, p.proname, p.prosrc
+SELECT t.tgname, c.relname, t.tgtype, t.tgenabled, pg_get_triggerdef(t.oid), p.proname, p.prosrc
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
 WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace AND c.relname IN :tables
 """
@@ -55,12 +57,18 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relname IN :tables
 def _found_postgresql(session: Session) -> dict[str, _Facts]:
     tables: BindParameter[list[str]] = bindparam("tables", list(KEYS), expanding=True)
     found: dict[str, _Facts] = {}
-    for name, table, bits, enabled, narrowed, function, source in session.execute(text(_TRIGGERS).bindparams(tables)):
+    for name, table, bits, enabled, definition, function, source in session.execute(text(_TRIGGERS).bindparams(tables)):
         said = enabled.decode() if isinstance(enabled, bytes) else enabled
-        found[name] = (table, str(bits), said, narrowed, function, _words(source))
+        found[name] = (table, str(bits), said, _narrowed(definition), function, _words(source))
     for name, table in session.execute(text(_RULES).bindparams(tables)):
         found[f"rule {name}"] = (table,)
     return found
+
+
+def _narrowed(definition: str) -> str:
+    """The condition or the columns that a trigger of PostgreSQL is limited to; empty when it is not."""
+    when = re.search(r" WHEN \(\((.*)\)\) EXECUTE ", definition)
+    return when[1] if when else "".join(re.findall(r" UPDATE OF .* ON ", definition))
 
 
 def _words(source: str) -> str:

@@ -1,7 +1,7 @@
 """The database's own refusal to change the past, as DDL that runs when the tables are made (and in the migrations).
 
 Entries, subtree hashes, checkpoints and cosignatures cannot be updated, deleted or replaced, a body cannot be updated
-or replaced, the head row only moves on by one, and an entry can only follow the newest one: no fork, whoever writes.
+or replaced, an entry can only follow the newest one and moves the head row on: no fork, whoever writes.
 SQLite's `REPLACE` deletes without asking the delete triggers, so there inserting what exists is refused as well;
 PostgreSQL's triggers are `ENABLE ALWAYS`, so that `session_replication_role` does not silence them. A database owner
 can drop all of this: `guarded.py` notices, and signed checkpoints are there for what happened in between.
@@ -28,19 +28,20 @@ KEYS = {
 """The guarded tables and the columns of their primary keys."""
 _ACTS = {"ledger_head": ("DELETE",), "ledger_bodies": ("UPDATE",)}
 _FROZEN = ("UPDATE", "DELETE")
-_BITS = {"ROW": 1, "BEFORE": 2, "INSERT": 4, "DELETE": 8, "UPDATE": 16, "TRUNCATE": 32}
+_BITS = {"BEFORE": 2, "INSERT": 4, "DELETE": 8, "UPDATE": 16, "TRUNCATE": 32}
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
     """One trigger: what it is called, on which table, and the statement that makes it. On PostgreSQL also the function
-    that it calls and the `tgtype` bits of `pg_trigger`."""
+    that it calls, the `tgtype` bits of `pg_trigger` and its condition: the head is moved by nothing but a trigger."""
 
     name: str
     table: str
     statement: str
     function: str = ""
     bits: int = 0
+    when: str = ""
 
 
 def guard(table: Any) -> None:
@@ -81,7 +82,8 @@ def _sqlite(table: str) -> list[Trigger]:
         for name in [f"{table}_no_{act.lower()}"]
     ]
     if table == "ledger_entries":
-        return [*made, Trigger("ledger_entries_in_order", table, _SQLITE_ORDER)]
+        order = Trigger("ledger_entries_in_order", table, _SQLITE_ORDER)
+        return [*made, order, Trigger("ledger_entries_head", table, _SQLITE_HEAD)]
     same = " AND ".join(f"{column} = NEW.{column}" for column in KEYS[table])
     exists = f"EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608 - constants
     name = f"{table}_no_replace"
@@ -100,30 +102,37 @@ def _postgresql(table: str) -> list[Trigger]:
     if table == "ledger_entries":
         made.append(_calling("ledger_entries_in_order", table, ("INSERT",), "ROW", "ledger_next_only"))
     elif table == "ledger_head":
-        made.append(_calling("ledger_head_forward", table, ("UPDATE",), "ROW", "ledger_head_moves_on"))
+        made.append(_calling("ledger_head_forward", table, ("UPDATE",), "ROW", refuse, "pg_trigger_depth() = 0"))
     return made
 
 
-def _calling(name: str, table: str, acts: tuple[str, ...], each: str, function: str) -> Trigger:
+def _calling(name: str, table: str, acts: tuple[str, ...], each: str, function: str, when: str = "") -> Trigger:
+    narrowed = f" WHEN ({when})" if when else ""
     statement = (
-        f"CREATE TRIGGER {name} BEFORE {' OR '.join(acts)} ON {table} FOR EACH {each} EXECUTE FUNCTION {function}()"
+        f"CREATE TRIGGER {name} BEFORE {' OR '.join(acts)} ON {table} FOR EACH {each}{narrowed} "
+        f"EXECUTE FUNCTION {function}()"
     )
-    return Trigger(name, table, statement, function, sum(_BITS[word] for word in (*acts, "BEFORE")) + (each == "ROW"))
+    bits = sum(_BITS[word] for word in (*acts, "BEFORE")) + (each == "ROW")
+    return Trigger(name, table, statement, function, bits, when)
 
 
-_SQLITE_ORDER = f"""
+_SQLITE_ORDER = """
 CREATE TRIGGER ledger_entries_in_order BEFORE INSERT ON ledger_entries
-WHEN NEW.seq <> coalesce((SELECT max(seq) FROM ledger_entries), 0) + 1
-  OR NEW.prev <> coalesce((SELECT leaf FROM ledger_entries WHERE seq = NEW.seq - 1), x'{ZERO_HEX}')
+WHEN NOT EXISTS (SELECT 1 FROM ledger_head WHERE id = 1 AND seq = NEW.seq - 1 AND leaf = NEW.prev)
 BEGIN SELECT RAISE(ABORT, 'ledger_entries: not the next entry'); END
-""".strip()  # noqa: S608 - constants
+""".strip()
+
+_SQLITE_HEAD = """
+CREATE TRIGGER ledger_entries_head AFTER INSERT ON ledger_entries
+BEGIN UPDATE ledger_head SET seq = NEW.seq, leaf = NEW.leaf WHERE id = 1; END
+""".strip()
 
 _SQLITE_FORWARD = """
-CREATE TRIGGER ledger_head_forward BEFORE UPDATE ON ledger_head WHEN NEW.seq <> OLD.seq + 1
+CREATE TRIGGER ledger_head_forward BEFORE UPDATE ON ledger_head
+WHEN NEW.seq <> OLD.seq + 1 OR NOT EXISTS (SELECT 1 FROM ledger_entries WHERE seq = NEW.seq AND leaf = NEW.leaf)
 BEGIN SELECT RAISE(ABORT, 'ledger_head only moves on'); END
 """.strip()
 
-_REFUSED = "USING ERRCODE = 'integrity_constraint_violation'"
 POSTGRESQL_FUNCTIONS = {
     "ledger_refuse_change": """
 CREATE OR REPLACE FUNCTION ledger_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -132,23 +141,13 @@ BEGIN
     MESSAGE = TG_TABLE_NAME || ' is append-only', ERRCODE = 'integrity_constraint_violation';
 END $$
 """.strip(),
-    "ledger_next_only": f"""
+    "ledger_next_only": """
 CREATE OR REPLACE FUNCTION ledger_next_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF NEW.leaf <> sha256('\\x00'::bytea || NEW.entry)
-    OR NEW.seq <> coalesce((SELECT max(seq) FROM ledger_entries), 0) + 1
-    OR NEW.prev <> coalesce((SELECT leaf FROM ledger_entries WHERE seq = NEW.seq - 1), '\\x{ZERO_HEX}'::bytea)
-  THEN
-    RAISE EXCEPTION 'ledger_entries: not the next entry' {_REFUSED};
-  END IF;
-  RETURN NEW;
-END $$
-""".strip(),  # noqa: S608 - constants
-    "ledger_head_moves_on": f"""
-CREATE OR REPLACE FUNCTION ledger_head_moves_on() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  IF NEW.seq <> OLD.seq + 1 THEN
-    RAISE EXCEPTION 'ledger_head only moves on' {_REFUSED};
+  UPDATE ledger_head SET seq = NEW.seq, leaf = NEW.leaf WHERE id = 1 AND seq = NEW.seq - 1 AND leaf = NEW.prev;
+  IF NOT FOUND OR NEW.leaf <> sha256('\\x00'::bytea || NEW.entry) THEN
+    RAISE EXCEPTION USING
+      MESSAGE = 'ledger_entries: not the next entry', ERRCODE = 'integrity_constraint_violation';
   END IF;
   RETURN NEW;
 END $$

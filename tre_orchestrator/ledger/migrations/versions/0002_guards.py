@@ -11,11 +11,13 @@ GUARDS = {
     "sqlite": [
         """DROP TRIGGER ledger_entries_in_order""",
         """CREATE TRIGGER ledger_entries_in_order BEFORE INSERT ON ledger_entries
-WHEN NEW.seq <> coalesce((SELECT max(seq) FROM ledger_entries), 0) + 1
-  OR NEW.prev <> coalesce((SELECT leaf FROM ledger_entries WHERE seq = NEW.seq - 1), x'0000000000000000000000000000000000000000000000000000000000000000')
+WHEN NOT EXISTS (SELECT 1 FROM ledger_head WHERE id = 1 AND seq = NEW.seq - 1 AND leaf = NEW.prev)
 BEGIN SELECT RAISE(ABORT, 'ledger_entries: not the next entry'); END""",
+        """CREATE TRIGGER ledger_entries_head AFTER INSERT ON ledger_entries
+BEGIN UPDATE ledger_head SET seq = NEW.seq, leaf = NEW.leaf WHERE id = 1; END""",
         """CREATE TRIGGER ledger_head_no_replace BEFORE INSERT ON ledger_head WHEN EXISTS (SELECT 1 FROM ledger_head WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'ledger_head is append-only'); END""",
-        """CREATE TRIGGER ledger_head_forward BEFORE UPDATE ON ledger_head WHEN NEW.seq <> OLD.seq + 1
+        """CREATE TRIGGER ledger_head_forward BEFORE UPDATE ON ledger_head
+WHEN NEW.seq <> OLD.seq + 1 OR NOT EXISTS (SELECT 1 FROM ledger_entries WHERE seq = NEW.seq AND leaf = NEW.leaf)
 BEGIN SELECT RAISE(ABORT, 'ledger_head only moves on'); END""",
         """CREATE TRIGGER ledger_bodies_no_replace BEFORE INSERT ON ledger_bodies WHEN EXISTS (SELECT 1 FROM ledger_bodies WHERE seq = NEW.seq) BEGIN SELECT RAISE(ABORT, 'ledger_bodies is append-only'); END""",
         """CREATE TRIGGER ledger_nodes_no_replace BEFORE INSERT ON ledger_nodes WHEN EXISTS (SELECT 1 FROM ledger_nodes WHERE level = NEW.level AND position = NEW.position) BEGIN SELECT RAISE(ABORT, 'ledger_nodes is append-only'); END""",
@@ -25,18 +27,10 @@ BEGIN SELECT RAISE(ABORT, 'ledger_head only moves on'); END""",
     "postgresql": [
         r"""CREATE OR REPLACE FUNCTION ledger_next_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF NEW.leaf <> sha256('\x00'::bytea || NEW.entry)
-    OR NEW.seq <> coalesce((SELECT max(seq) FROM ledger_entries), 0) + 1
-    OR NEW.prev <> coalesce((SELECT leaf FROM ledger_entries WHERE seq = NEW.seq - 1), '\x0000000000000000000000000000000000000000000000000000000000000000'::bytea)
-  THEN
-    RAISE EXCEPTION 'ledger_entries: not the next entry' USING ERRCODE = 'integrity_constraint_violation';
-  END IF;
-  RETURN NEW;
-END $$""",
-        """CREATE OR REPLACE FUNCTION ledger_head_moves_on() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  IF NEW.seq <> OLD.seq + 1 THEN
-    RAISE EXCEPTION 'ledger_head only moves on' USING ERRCODE = 'integrity_constraint_violation';
+  UPDATE ledger_head SET seq = NEW.seq, leaf = NEW.leaf WHERE id = 1 AND seq = NEW.seq - 1 AND leaf = NEW.prev;
+  IF NOT FOUND OR NEW.leaf <> sha256('\x00'::bytea || NEW.entry) THEN
+    RAISE EXCEPTION USING
+      MESSAGE = 'ledger_entries: not the next entry', ERRCODE = 'integrity_constraint_violation';
   END IF;
   RETURN NEW;
 END $$""",
@@ -45,7 +39,7 @@ END $$""",
         """ALTER TABLE ledger_entries ENABLE ALWAYS TRIGGER ledger_entries_in_order""",
         """ALTER TABLE ledger_head ENABLE ALWAYS TRIGGER ledger_head_append_only""",
         """ALTER TABLE ledger_head ENABLE ALWAYS TRIGGER ledger_head_no_truncate""",
-        """CREATE TRIGGER ledger_head_forward BEFORE UPDATE ON ledger_head FOR EACH ROW EXECUTE FUNCTION ledger_head_moves_on()""",
+        """CREATE TRIGGER ledger_head_forward BEFORE UPDATE ON ledger_head FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION ledger_refuse_change()""",
         """ALTER TABLE ledger_head ENABLE ALWAYS TRIGGER ledger_head_forward""",
         """ALTER TABLE ledger_bodies ENABLE ALWAYS TRIGGER ledger_bodies_append_only""",
         """ALTER TABLE ledger_bodies ENABLE ALWAYS TRIGGER ledger_bodies_no_truncate""",
