@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.ledger.bundles import Draft, packed
 from tests.ledger.conftest import NOW, VERIFIER, Exported, RunVerifier, exported, signed_again
 from tests.ledger.test_checkpoints import Witness
 from tre_orchestrator.ledger.append import person
@@ -292,6 +293,45 @@ def test_R2_an_older_backup_is_detected(
     said = outsider("ledger", older, "--key", key_file, "--since", _kept(tmp_path, ledger.checkpoints[40]))
     assert said.code == 1
     assert "covers 40 entries, the export only 12: entries were cut off or the ledger was rolled back" in said.error
+
+
+@pytest.mark.parametrize("kind", ["bundle", "export"])
+def test_R2_a_kept_bundle_or_export_shows_a_rewritten_past(
+    ledger: Exported, outsider: RunVerifier, key_file: Path, tmp_path: Path, kind: str
+) -> None:
+    draft = Draft(ledger.signer)
+    proof = json.loads(dict(draft.members())["ledger-proof.json"]) | {"checkpoint": ledger.checkpoints[25]}
+    kept, export = tmp_path / "kept", [*ledger.lines[:-1], checkpoint_line(ledger.checkpoints[25])]
+    kept.write_bytes(b"".join(export) if kind == "export" else packed([("ledger-proof.json", canonical(proof))]))
+    whole = _file(tmp_path, ledger.lines)
+    said = outsider("ledger", whole, "--key", key_file, "--since", kept)
+    assert said.code == 0, said.error
+    assert "It continues your checkpoint of 2026-11-24T09:00:25.000000Z (25 entries)." in said.out
+    _file(tmp_path, signed_again(ledger, _rechained(_entries(ledger), change=3)))
+    said = outsider("ledger", whole, "--key", key_file, "--since", kept)
+    assert (said.code, "history was rewritten" in said.error) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("kept", "sentence"),
+    [
+        (packed([("ledger-proof.json", b"[]")]), "holds no checkpoint"),
+        (packed([("ledger-proof.json", b'{"checkpoint":1}')]), "holds no checkpoint"),
+        (packed([("files/x", b"")]), "has no ledger-proof.json"),
+        (b"PK\x03\x04", "not a whole zip file"),
+        (b'{"export":"tre-ledger"}\n', "does not have the form"),
+        (b'{"export"', "is not JSON that everybody reads the same way"),
+        (b"\xff", "cannot be read"),
+        (b"", "does not have a checkpoint's form"),
+    ],
+)
+def test_what_holds_no_checkpoint_is_said(
+    ledger: Exported, outsider: RunVerifier, key_file: Path, tmp_path: Path, kept: bytes, sentence: str
+) -> None:
+    (tmp_path / "kept").write_bytes(kept)
+    said = outsider("ledger", _file(tmp_path, ledger.lines), "--key", key_file, "--since", tmp_path / "kept")
+    assert (said.code, said.out) == (1, "")
+    assert sentence in said.error
 
 
 def test_R2_what_is_rewritten_after_the_kept_checkpoint_is_not_claimed_to_be_seen(

@@ -22,14 +22,14 @@ from tre_orchestrator.catalogue.models import explicit_fields
 from tre_orchestrator.catalogue.names import DatasetName
 from tre_orchestrator.catalogue.read import CatalogueErrors, Fault, Located, read_path
 from tre_orchestrator.catalogue.schema import catalogue_schema, kind_schema
-from tre_orchestrator.cli.client import api
+from tre_orchestrator.cli.client import Url, api
+from tre_orchestrator.cli.terminal import console
 from tre_orchestrator.cli.up import State
 from tre_orchestrator.governance import datasets
 from tre_orchestrator.ledger.append import console as at_console
 from tre_orchestrator.ledger.database import Database
 from tre_orchestrator.settings import Settings, load_settings
 
-console = Console(highlight=False, soft_wrap=True)
 dataset_app = typer.Typer(help="Hash a dataset version's files, and check them.", no_args_is_help=True)
 
 Where = Annotated[Path, typer.Argument(help="A YAML file, or a folder with YAML files")]
@@ -57,12 +57,12 @@ def schema(
     typer.echo(json.dumps(kind_schema(kind) if kind else catalogue_schema(), indent=2))
 
 
-def apply(path: Where, state: State = None) -> None:
+def apply(path: Where, state: State = None, url: Url = None) -> None:
     """Apply catalogue YAML as yourself (role ops): all of it, or nothing and every reason."""
     with _told_errors():
         found = read_path(path)
         try:
-            answer = api(load_settings(state)).post("/api/catalogue", [explicit_fields(one.obj) for one in found])
+            answer = api(state, url).post("/api/catalogue", [explicit_fields(one.obj) for one in found])
         except CatalogueErrors as errors:
             raise _placed(errors, found) from errors
     for word in ("created", "changed", "unchanged"):

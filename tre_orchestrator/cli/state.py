@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from tre_orchestrator.cli.client import api, token_path
+from tre_orchestrator.cli.client import Url, api, token_path
+from tre_orchestrator.cli.terminal import console
 from tre_orchestrator.cli.up import State, say_links
 from tre_orchestrator.demo.seed import is_demo
 from tre_orchestrator.errors import Invalid, TreError
@@ -25,7 +25,6 @@ from tre_orchestrator.workspaces import rows
 from tre_orchestrator.workspaces.sandbox.client import SandboxBackend
 from tre_orchestrator.workspaces.tables import WorkspaceState
 
-console = Console(highlight=False, soft_wrap=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 demo = typer.Typer(help="The demo's own commands.", no_args_is_help=True)
 
@@ -105,7 +104,9 @@ def metrics(process: Annotated[str, typer.Argument(help="hub, web, gate or contr
 
 
 def login(
-    token: Annotated[str, typer.Option(prompt="Token (from your account page)", hide_input=True)], state: State = None
+    token: Annotated[str, typer.Option(prompt="Token (from your account page)", hide_input=True)],
+    state: State = None,
+    url: Url = None,
 ) -> None:
     """Sign in with the short-lived token from your account page; it is kept for you alone."""
     if not token.startswith("tre_"):
@@ -117,13 +118,13 @@ def login(
     path.touch(mode=0o600)
     path.chmod(0o600)
     path.write_text(token + "\n", encoding="utf-8")
-    person = api(load_settings(state)).get("/api/me")
+    person = api(state, url).get("/api/me")
     console.print(f"Signed in as {person['full_name']}.")
 
 
-def whoami(state: State = None) -> None:
+def whoami(state: State = None, url: Url = None) -> None:
     """Who the kept token belongs to."""
-    console.print(api(load_settings(state)).get("/api/me")["full_name"])
+    console.print(api(state, url).get("/api/me")["full_name"])
 
 
 @demo.command("links")

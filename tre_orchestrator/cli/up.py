@@ -18,10 +18,10 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from tre_orchestrator.catalogue.names import PersonId, WorkspaceId
+from tre_orchestrator.cli.terminal import console
 from tre_orchestrator.demo.seed import seed
 from tre_orchestrator.errors import TreError
 from tre_orchestrator.governance.credentials import issue_login_link
@@ -45,7 +45,6 @@ from tre_orchestrator.workspaces.tables import WorkspaceState
 _STOPPED = EndReason("tre-stopped", "The TRE on this machine was stopped. Start the workspace again when it is back.")
 _WARNING_SECONDS = 5.0
 _STOP_SECONDS = 60.0
-console = Console(highlight=False, soft_wrap=True)
 
 State = Annotated[Path | None, typer.Option("--state", help="The state folder. Default: TRE_STATE_DIR, else .tre")]
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Verify a TRE's ledger export or a released bundle, with nothing but this file, Python 3.9+ and `cryptography`.
 
-    tre_verify.py ledger EXPORT --key PUBLIC_KEY [--since CHECKPOINT] [--witness VKEY]
+    tre_verify.py ledger EXPORT --key PUBLIC_KEY [--since KEPT] [--witness VKEY]
     tre_verify.py bundle FILE.zip --key PUBLIC_KEY
 
 Exit code 0: verified. 1: not verified, with the reason. 2: the command could not be understood. Whatever this program
@@ -829,6 +829,29 @@ def read_member(file: BinaryIO, members: dict[str, Member], name: str) -> bytes:
     return b"".join(_unpack(file, member))
 
 
+# --- What somebody kept from before -----------------------------------------------------------------------------------
+
+
+def kept_checkpoint(path: Path, key: Key) -> Checkpoint:
+    """The signed checkpoint in a file that was kept: a checkpoint, a released bundle, or an export."""
+    with path.open("rb") as file:
+        start = file.read(10)
+        file.seek(0)
+        if start.startswith(b"PK"):
+            proof = strict_json(read_member(file, read_zip(file, DEFAULT_MAX_BYTES), PROOF), PROOF)
+            text = proof.get("checkpoint") if isinstance(proof, dict) else None
+        elif start.startswith(b'{"export"'):
+            last = b""
+            for line in read_lines(file):
+                last = line
+            text = _line_object(last, {"checkpoint"}, f"The last line of {path.name}")["checkpoint"]
+        else:
+            text = file.read(_LINE_MAX).decode("utf-8")
+    if not isinstance(text, str):
+        raise NotVerified(f"{path.name} holds no checkpoint.")
+    return read_checkpoint(text, key)
+
+
 # --- Command line ----------------------------------------------------------------------------------------------------
 
 
@@ -846,7 +869,7 @@ def say_ledger(verdict: LedgerVerdict) -> str:
     if verdict.since:
         return text + f"It continues your checkpoint of {verdict.since.time} ({verdict.since.size} entries).\n"
     return text + (
-        "Nothing was compared with an earlier state: give --since with a checkpoint you kept, "
+        "Nothing was compared with an earlier state: give --since with a checkpoint, bundle or export you kept, "
         "to learn whether the past was rewritten or cut off.\n"
     )
 
@@ -870,7 +893,7 @@ def main(arguments: list[str] | None = None) -> int:
     ledger = commands.add_parser("ledger", help="a ledger export")
     ledger.add_argument("file", type=Path)
     ledger.add_argument("--key", type=Path, required=True, help="file with the TRE's public key")
-    ledger.add_argument("--since", type=Path, help="file with a checkpoint you kept from before")
+    ledger.add_argument("--since", type=Path, help="what you kept from before: a checkpoint, a bundle or an export")
     ledger.add_argument(
         "--witness", action="append", default=[], help="name+hash+key of a witness that must have signed"
     )
@@ -884,7 +907,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "bundle":
             said = say_bundle(verify_bundle(given.file, key, given.max_bytes))
         else:
-            since = read_checkpoint(given.since.read_text(encoding="utf-8"), key) if given.since else None
+            since = kept_checkpoint(given.since, key) if given.since else None
             witnesses = [read_key(line) for line in given.witness]
             with given.file.open("rb") as file:
                 said = say_ledger(verify_export(read_lines(file), key, since, witnesses))
