@@ -27,6 +27,10 @@ _SOCKET_PATH_ROOM = 60
 """Bytes kept free for a socket's file name: Linux allows 107 in all (unix(7))."""
 
 
+class ForeignState(Invalid):
+    """The state folder belongs to another account."""
+
+
 class Settings(BaseModel):
     """Everything that can be set. Paths are absolute after loading."""
 
@@ -195,7 +199,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except PermissionError as error:
-        raise Invalid(
+        raise ForeignState(
             "foreign-state",
             f"{path} may not be read by you: it belongs to the account that this TRE runs as. Run the command as that "
             "account; commands that act with your own token need only the TRE's address (--url).",

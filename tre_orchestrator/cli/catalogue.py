@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from sqlalchemy.orm import Session
 
 from tre_orchestrator.catalogue.models import explicit_fields
 from tre_orchestrator.catalogue.names import DatasetName
@@ -26,9 +27,10 @@ from tre_orchestrator.cli.client import Url, api
 from tre_orchestrator.cli.terminal import console
 from tre_orchestrator.cli.up import State
 from tre_orchestrator.governance import datasets
+from tre_orchestrator.governance.apply import check_coherent
 from tre_orchestrator.ledger.append import console as at_console
 from tre_orchestrator.ledger.database import Database
-from tre_orchestrator.settings import Settings, load_settings
+from tre_orchestrator.settings import ForeignState, Settings, load_settings
 
 dataset_app = typer.Typer(help="Hash a dataset version's files, and check them.", no_args_is_help=True)
 
@@ -43,11 +45,40 @@ def add_to(parent: typer.Typer) -> None:
     parent.add_typer(dataset_app, name="dataset")
 
 
-def validate(path: Where) -> None:
-    """Check catalogue YAML; prints every error as file:line: field: reason."""
+def validate(path: Where, state: State = None) -> None:
+    """Check catalogue YAML as `tre apply` would; prints every error as file:line: field: reason.
+
+    Where this machine's TRE may be read, the files are checked as a change of its catalogue, else on their own.
+    """
     with _told_errors():
         found = read_path(path)
-    console.print(f"{path}: {_counted(found)}, no errors.")
+        objects = [one.obj for one in found]
+        with _catalogue(state) as session:
+            try:
+                check_coherent(session, objects)
+            except CatalogueErrors as errors:
+                raise _placed(errors, found) from errors
+    against = "on their own" if session is None else "with the catalogue of this TRE"
+    console.print(f"{path}: {_counted(found)}, no errors. Checked {against}.")
+
+
+@contextmanager
+def _catalogue(state: Path | None) -> Iterator[Session | None]:
+    """The database with this machine's catalogue; None where there is none or it is another account's."""
+    try:
+        settings = load_settings(state)
+        here = bool(settings.database_url) or (settings.state_dir / "tre.sqlite").exists()
+    except (PermissionError, ForeignState):
+        here = False
+    if not here:
+        yield None
+        return
+    db = Database(settings.sqlalchemy_url)
+    try:
+        with db.read() as session:
+            yield session
+    finally:
+        db.dispose()
 
 
 def schema(

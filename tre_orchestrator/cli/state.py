@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import getpass
 import json
 from dataclasses import asdict
@@ -22,7 +23,6 @@ from tre_orchestrator.ops import doctor as checks
 from tre_orchestrator.ops import health, machine
 from tre_orchestrator.settings import Settings, load_settings
 from tre_orchestrator.workspaces import rows
-from tre_orchestrator.workspaces.sandbox.client import SandboxBackend
 from tre_orchestrator.workspaces.tables import WorkspaceState
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
@@ -45,8 +45,8 @@ def status(state: State = None, as_json: Json = False) -> None:
     process = machine.running_process(settings)
     answers = {name: health.health_of(settings, name) for name in health.PROCESSES} if process else {}
     records = health.read_records(settings) if process else []
-    workspaces = _running_workspaces(settings)
-    supervisor = _supervisor(settings)
+    workspaces, figures = _from_database(settings)
+    supervisor = health.supervisor_health(settings)
     ok = process is not None and supervisor.ok and all(answer.ok for answer in answers.values())
     if as_json:
         facts = {
@@ -55,7 +55,7 @@ def status(state: State = None, as_json: Json = False) -> None:
             "process": process,
             "url": settings.people_origin,
             "processes": [{**asdict(record), **asdict(answers[record.process])} for record in records],
-            "supervisor": asdict(supervisor),
+            "supervisor": {**asdict(supervisor), **(asdict(figures) if figures else {})},
             "workspaces": workspaces,
         }
         typer.echo(json.dumps(facts, indent=2))
@@ -141,22 +141,15 @@ def links(state: State = None) -> None:
         db.dispose()
 
 
-def _supervisor(settings: Settings) -> health.Health:
-    try:
-        found = SandboxBackend(settings).status()
-    except TreError:
-        return health.Health("supervisor", False, "does not answer. `tre down` and `tre up` start it again.")
-    return health.Health("supervisor", True, f"answers: mode {found.mode}, limits by {found.limits}.")
-
-
-def _running_workspaces(settings: Settings) -> list[dict[str, str]]:
+def _from_database(settings: Settings) -> tuple[list[dict[str, str]], health.SupervisorFigures | None]:
+    """The workspaces that run, and the supervisor's figures; nothing where there is no database yet."""
     if not _sqlite_exists(settings):
-        return []
+        return [], None
     db = _database(settings)
     try:
         with db.read() as session:
             views = rows.in_state(session, WorkspaceState.starting, WorkspaceState.running, WorkspaceState.ending)
-            return [
+            workspaces = [
                 {
                     "workspace": view.id,
                     "person": view.person,
@@ -166,6 +159,7 @@ def _running_workspaces(settings: Settings) -> list[dict[str, str]]:
                 }
                 for view in views
             ]
+            return workspaces, health.supervisor_figures(session, dt.datetime.now(dt.UTC))
     finally:
         db.dispose()
 

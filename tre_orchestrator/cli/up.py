@@ -32,7 +32,7 @@ from tre_orchestrator.ledger.append import Actor
 from tre_orchestrator.ledger.append import console as at_console
 from tre_orchestrator.ledger.database import Database
 from tre_orchestrator.ledger.schema import upgrade
-from tre_orchestrator.ops import machine, privilege
+from tre_orchestrator.ops import health, machine, privilege
 from tre_orchestrator.ops.keeper import Keeper
 from tre_orchestrator.ops.watch import Watcher
 from tre_orchestrator.settings import Settings, load_settings, save_settings
@@ -216,13 +216,31 @@ def down(
 
 
 def restart(state: State = None) -> None:
-    """Restart hub, web, gate and controller; workspaces keep running."""
+    """Restart hub, web, gate and controller, and wait until they answer; workspaces keep running."""
     settings = load_settings(state)
     process = machine.running_process(settings)
     if process is None:
         raise TreError("not-up", "No TRE runs on this state folder. Start one with `tre up`.")
+    before = {record.process: record for record in health.read_records(settings)}
     machine.signal_running(settings, process, signal.SIGUSR1)
-    console.print("Restart asked for; `tre status` shows when every process answers again.")
+    _wait_until(lambda: _is_restarted(settings, process, before), "not-restarted", "Not every process has answered")
+    console.print(f"Restarted; every process answers: {settings.people_origin}")
+
+
+def _is_restarted(settings: Settings, process: int, before: dict[str, health.ProcessRecord]) -> bool:
+    """Whether every process is a new one and answers; raises `TreError` once it is known that one has failed."""
+    if machine.running_process(settings) != process:
+        raise TreError("not-restarted", f"`tre up` (process {process}) has ended meanwhile. See its terminal.")
+    answering = 0
+    for record in health.read_records(settings):
+        old = before.get(record.process)
+        if old is not None and record.restarts <= old.restarts:
+            continue
+        if record.last_exit != (old.last_exit if old else None):
+            log = settings.log_dir / f"{record.process}.log"
+            raise TreError("not-restarted", f"{record.process} {record.last_exit} after its restart; {log} says why.")
+        answering += record.pid > 0 and health.health_of(settings, record.process).ok
+    return answering == len(health.PROCESSES)
 
 
 def _say_ready(db: Database, settings: Settings, operator: Actor) -> None:
