@@ -154,6 +154,12 @@ UNGUARDING = {
             "EXECUTE FUNCTION ledger_refuse_change()",
             "ALTER TABLE ledger_bodies ENABLE ALWAYS TRIGGER ledger_bodies_append_only",
         ],
+        "limited to a column": [
+            "DROP TRIGGER ledger_head_forward ON ledger_head",
+            "CREATE TRIGGER ledger_head_forward BEFORE UPDATE OF id ON ledger_head FOR EACH ROW "
+            "WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION ledger_refuse_change()",
+            "ALTER TABLE ledger_head ENABLE ALWAYS TRIGGER ledger_head_forward",
+        ],
         "ruled": ["CREATE RULE lost AS ON INSERT TO ledger_bodies DO INSTEAD NOTHING"],
     },
 }

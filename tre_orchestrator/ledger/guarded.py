@@ -68,7 +68,8 @@ def _found_postgresql(session: Session) -> dict[str, _Facts]:
 def _narrowed(definition: str) -> str:
     """The condition or the columns that a trigger of PostgreSQL is limited to; empty when it is not."""
     when = re.search(r" WHEN \(\((.*)\)\) EXECUTE ", definition)
-    return when[1] if when else "".join(re.findall(r" UPDATE OF .* ON ", definition))
+    columns = re.search(r" UPDATE OF .* ON ", definition)
+    return (columns[0] if columns else "") + (when[1] if when else "")
 
 
 def _words(source: str) -> str:
