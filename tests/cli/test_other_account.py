@@ -136,6 +136,21 @@ def test_what_is_not_a_tre_is_said(somebody: Run, api: Api) -> None:
     assert "Nothing answers at" in told(somebody("whoami", "--url", "http://127.0.0.1:1"))
 
 
+@pytest.mark.parametrize("url", ["https://a b", "https://tr\u20ac.example", f"https://{'a' * 80}.example"])
+def test_an_address_that_cannot_be_reached_is_said(somebody: Run, url: str) -> None:
+    assert "no-answer" in told(somebody("whoami", "--url", url))
+
+
+@pytest.mark.parametrize("token", ["x", "tre_", "tre_\u20ac", "tre_a\nb"])
+def test_what_is_no_token_is_not_sent(somebody: Run, api: Api, token: str) -> None:
+    url = f"http://127.0.0.1:{api.port}"
+    assert "not-a-token" in told(somebody("login", "--token", token, "--url", url))
+    kept = Path(f"/tmp/tre-somebody-{os.getpid()}") / "tre" / "token"
+    kept.write_bytes(token.encode("utf-16") if token == "tre_" else token.encode())
+    assert "not-signed-in" in told(somebody("whoami", "--url", url))
+    assert api.asked == []
+
+
 STATEFUL = [
     ["whoami"],
     ["status"],

@@ -10,7 +10,9 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import ssl
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +40,11 @@ def token_path() -> Path:
     """Where the signed-in person's token lies."""
     base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return base / "tre" / "token"
+
+
+def is_token(text: str) -> bool:
+    """Whether this has a token's form."""
+    return re.fullmatch(r"tre_[!-~]+", text) is not None
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,6 @@ class ApiClient:
             raise TreError("bad-answer", sentence) from error
 
     def _send(self, method: str, path: str, body: Any) -> bytes:
-        connection = _connection(self.address)
         headers = {
             "Host": self.address.header,
             "Authorization": f"Bearer {self.token}",
@@ -108,17 +114,16 @@ class ApiClient:
             "Content-Type": "application/json",
         }
         try:
-            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-            response = connection.getresponse()
-            raw = response.read()
-        except (OSError, http.client.HTTPException) as error:
+            with closing(_connection(self.address)) as connection:
+                connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+                response = connection.getresponse()
+                raw = response.read()
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
             raise Unavailable(
                 "no-answer",
                 f"Nothing answers at {self.address.origin} ({error or type(error).__name__}). Is the address right and "
                 "the TRE running? On its machine `tre status` tells.",
             ) from error
-        finally:
-            connection.close()
         if response.status >= 300:
             raise _error(response.status, raw)
         return raw
@@ -127,10 +132,11 @@ class ApiClient:
 def api(state: Path | None = None, url: str | None = None) -> ApiClient:
     """A client for the signed-in person, of the TRE at `url`, else of the one in `state`; raises `Refused` when nobody
     is signed in."""
-    path = token_path()
     try:
-        token = path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+        token = token_path().read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        token = ""
+    if not is_token(token):
         raise Refused(
             [
                 Refusal(
@@ -138,7 +144,7 @@ def api(state: Path | None = None, url: str | None = None) -> ApiClient:
                     "You are not signed in here. Get a token on your account page, then run `tre login`.",
                 )
             ]
-        ) from None
+        )
     return ApiClient(address_of(url) if url else _address_in(load_settings(state)), token)
 
 

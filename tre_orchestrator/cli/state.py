@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tre_orchestrator.cli.client import Url, api, token_path
+from tre_orchestrator.cli.client import Url, api, is_token, token_path
 from tre_orchestrator.cli.terminal import console
 from tre_orchestrator.cli.up import State, say_links
 from tre_orchestrator.demo.seed import is_demo
@@ -109,7 +109,7 @@ def login(
     url: Url = None,
 ) -> None:
     """Sign in with the short-lived token from your account page; it is kept for you alone."""
-    if not token.startswith("tre_"):
+    if not is_token(token):
         raise Invalid(
             "not-a-token", "That is not a token of a TRE: it starts with tre_. Copy it from your account page."
         )
