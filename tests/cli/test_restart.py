@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tre_orchestrator.cli import up
+from tre_orchestrator.cli import running
 from tre_orchestrator.errors import TreError
 from tre_orchestrator.ops import health, machine
 from tre_orchestrator.ops.health import Health, ProcessRecord, write_records
@@ -38,9 +38,9 @@ def restart(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Script:
         monkeypatch.setattr(machine, "running_process", look)
         monkeypatch.setattr(machine, "signal_running", lambda _settings, process, _number: signalled.append(process))
         monkeypatch.setattr(health, "health_of", lambda _settings, name: Health(name, name not in silent, ""))
-        monkeypatch.setattr(up, "_STOP_SECONDS", 0.5)
-        monkeypatch.setattr(up, "load_settings", lambda _state: settings)
-        up.restart()
+        monkeypatch.setattr(running, "_PATIENCE_SECONDS", 0.5)
+        monkeypatch.setattr(running, "load_settings", lambda _state: settings)
+        running.restart()
         assert signalled == [7]
 
     return run

@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from tre_orchestrator.cli import bundle, catalogue, env, governance, ledger, person, requests, state, up
+from tre_orchestrator.cli import bundle, catalogue, env, governance, ledger, person, requests, running, state, up
 from tre_orchestrator.cli.terminal import as_typed
 from tre_orchestrator.errors import TreError, Unavailable
 
@@ -20,8 +20,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(up.up)
-app.command()(up.down)
-app.command()(up.restart)
+app.command()(running.down)
+app.command()(running.restart)
 for part in (state, person, catalogue, governance):
     part.add_to(app)
 app.add_typer(ledger.app, name="ledger")
