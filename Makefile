@@ -6,6 +6,7 @@ PYTHON ?= /usr/bin/python3
 UV := uv==0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
+SOURCES := tre_orchestrator tests workspace_images docs/*.py
 APT_UP := bubblewrap python3-venv libmagic1
 APT_TEST := $(APT_UP) chromium postgresql
 APT_IMAGES := buildah debian-archive-keyring gcc libc6-dev mmdebstrap
@@ -64,13 +65,15 @@ cluster-down: $(VENV)/.dev-$(DEV_LOCK) ## End that cluster, and remove what kill
 cluster-shell: $(VENV)/.dev-$(DEV_LOCK) ## A shell on the cluster's node
 	@$(BIN)/python -m tests.cluster shell
 
-lint: $(VENV)/.dev-$(DEV_LOCK) ## Format, lint, types, import layers, dead code, secrets
-	$(BIN)/ruff format --check tre_orchestrator tests
-	$(BIN)/ruff check tre_orchestrator tests
+lint: $(VENV)/.dev-$(DEV_LOCK) ## Format, lint, types, import layers, dead code, secrets, links in the docs
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/vulture
 	git ls-files | grep -vE '^tests/|^docs/|\.(lock|min\.js|min\.css)$$' | xargs $(BIN)/detect-secrets-hook
+	$(BIN)/python docs/generate.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
 
 bench: $(VENV)/.dev-$(DEV_LOCK) env ## Measure against named peers, paired
 	$(BIN)/python -m tests.bench

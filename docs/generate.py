@@ -53,6 +53,9 @@ COMMANDS_HEAD = """# Commands
 - Exit code 0: done. 1: refused or failed, with one sentence and a code in brackets on standard error. 2: the command
   line could not be understood.
 - `--state` names the state folder. Without it: `TRE_STATE_DIR`, else `.tre` in the current folder.
+- `--url`, or `TRE_URL`, names the TRE's address. With it, commands that use your own token read no state folder: they
+  work from any account and any machine.
+- A state folder belongs to the account that the TRE runs as; the other commands are for that account.
 
 """
 

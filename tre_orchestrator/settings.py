@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,11 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tre_orchestrator.errors import Invalid
 
 PREFIX = "TRE_"
+CLIENTS_OWN = ("url",)
+"""What `tre` takes from the environment as an API client; no setting of a TRE."""
 ROOTS_OWN = ("environment_dir", "software_dir", "cache_dir", "data_roots", "privilege")
 """What root runs, shows to workspaces or locks them by: it takes these from no file that another account owns."""
 
 _SOCKET_PATH_ROOM = 60
 """Bytes kept free for a socket's file name: Linux allows 107 in all (unix(7))."""
+
+
+class ForeignState(Invalid):
+    """The state folder belongs to another account."""
 
 
 class Settings(BaseModel):
@@ -71,7 +77,7 @@ class Settings(BaseModel):
     right_interval_seconds: float = Field(
         default=1.0, gt=0, le=2.0, description="How often every right in use is decided again"
     )
-    log_level: str = Field(default="info", description="debug, info, warning or error")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="How much is logged")
     oidc: dict[str, str] | None = Field(
         default=None, description="oauthenticator's GenericOAuthenticator settings; none: one-time links and passwords"
     )
@@ -158,7 +164,8 @@ def load_settings(state_dir: Path | None = None, **overrides: Any) -> Settings:
 
     Raises `Invalid` naming the key, where it was read from and what is wrong with it.
     """
-    environment = {key[len(PREFIX) :].lower(): value for key, value in os.environ.items() if key.startswith(PREFIX)}
+    given = {key[len(PREFIX) :].lower(): value for key, value in os.environ.items() if key.startswith(PREFIX)}
+    environment = {key: value for key, value in given.items() if key not in CLIENTS_OWN}
     folder = (state_dir or Path(environment.get("state_dir", ".tre"))).absolute()
     stored = _read_file(folder / "settings.yaml")
     values: dict[str, Any] = {**stored, **_parsed(environment), **overrides, "state_dir": folder}
@@ -191,6 +198,12 @@ def _read_file(path: Path) -> dict[str, Any]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return {}
+    except PermissionError as error:
+        raise ForeignState(
+            "foreign-state",
+            f"{path} may not be read by you: it belongs to the account that this TRE runs as. Run the command as that "
+            "account; commands that act with your own token need only the TRE's address (--url).",
+        ) from error
     except OSError as error:
         raise Invalid("settings", f"{path} cannot be read ({error.strerror}). It must be a plain file.") from error
     with open(descriptor, encoding="utf-8") as file:
@@ -219,4 +232,12 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 def _parsed(environment: dict[str, str]) -> dict[str, Any]:
     """Values of the environment as YAML scalars or lists, so `true`, `8001` and `[/srv/a]` mean what they say."""
     textual = {"site", "scheme", "privilege", "log_level", "database_url", "listen_host", "mfa_claim"}
-    return {key: value if key in textual else yaml.safe_load(value) for key, value in environment.items()}
+    return {key: value if key in textual else _scalar(key, value) for key, value in environment.items()}
+
+
+def _scalar(key: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        sentence = f"{PREFIX}{key.upper()} in the environment is not a YAML value. Correct it or unset it."
+        raise Invalid("settings", sentence) from error

@@ -22,8 +22,8 @@ INTRODUCTION = """# Benchmarks
 Written by `make bench`. Every figure is a ratio or a difference against a named peer, measured in turns within one run,
 because machines differ and drift; a target that was missed says so. Seconds belong to this machine only.
 
-The gate and its peer are measured with real-time scheduling. The ledger's peer is an insert by the ORM, while appending
-goes past it: driver against driver, appending took 1.4 times as long on SQLite.
+The gate and its peer are measured with real-time scheduling. Appending to the ledger goes past the ORM, so its first
+peer does too: the same driver inserts the same columns, with the same commit and fsync. The second is the ORM's insert.
 """
 
 

@@ -1,6 +1,7 @@
 """What the ledger costs, as ratios measured in pairs on the same machine.
 
-Append against a raw ORM insert and commit of the same columns (same database, one writer, taking turns), and
+Append against an insert of the same columns by the same driver, in the same kind of transaction with the same commit
+and fsync (same database, one writer, taking turns), and against the ORM's insert, which is what state is written by;
 verification of an export against reading and json-parsing the same lines. Run: `python -m tests.bench.ledger_bench`.
 """
 
@@ -10,6 +11,7 @@ import base64
 import datetime as dt
 import hashlib
 import json
+import secrets
 import statistics
 import sys
 import tempfile
@@ -20,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import BigInteger, Index, Integer, MetaData, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.postgres import postgres_server, server_programs
@@ -70,48 +72,94 @@ class RawEntry(_RawBase):
     entry: Mapped[bytes]
 
 
+class RawBody(_RawBase):
+    """The columns of a detached body."""
+
+    __tablename__ = "raw_bodies"
+
+    seq: Mapped[int] = mapped_column(ForeignKey("raw_entries.seq"), primary_key=True, autoincrement=False)
+    salt: Mapped[bytes]
+    body: Mapped[bytes]
+
+
 def facts(number: int) -> dict[str, Json]:
     """Facts as a vote has them."""
     return {"commitment": hashlib.sha256(b"%d" % number).hexdigest(), "files": number % 9, "policy": "uk/3"}
 
 
-def append_ratio(url: str, name: str, target: float, *, text: str = "") -> Measured:
-    """Median time of append + commit over that of a raw insert + commit, one after the other, round by round.
+class Peer:
+    """Inserts what an entry is made of, and its body when there is a `text`, without chain, hash or guard."""
 
-    With `text`, append also stores a detachable body, a second row; the raw insert stays one row.
+    def __init__(self, database: Database, text: str) -> None:
+        self._database = database
+        self._text = text
+        self._row = "INSERT INTO raw_entries (seq, kind, subject, prev, leaf, entry) VALUES (?, ?, ?, ?, ?, ?)"
+        self._body = "INSERT INTO raw_bodies (seq, salt, body) VALUES (?, ?, ?)"
+        if not database.is_sqlite:
+            self._row, self._body = self._row.replace("?", "%s"), self._body.replace("?", "%s")
+
+    def by_driver(self, number: int) -> None:
+        """As SQL, which is how `append` writes."""
+        with self._database.write() as session:
+            connection = session.connection()
+            row = (number, "vote.cast", "request/heart/12", _DIGEST, _DIGEST, self._entry(number))
+            connection.exec_driver_sql(self._row, row)
+            if self._text:
+                connection.exec_driver_sql(self._body, (number, secrets.token_bytes(32), self._said()))
+
+    def by_orm(self, number: int) -> None:
+        """As objects, which is how state is written."""
+        entry, number = self._entry(number), number + _APART
+        with self._database.write() as session:
+            names = {"kind": "vote.cast", "subject": "request/heart/12"}
+            session.add(RawEntry(seq=number, prev=_DIGEST, leaf=_DIGEST, entry=entry, **names))
+            if self._text:
+                session.flush()
+                session.add(RawBody(seq=number, salt=secrets.token_bytes(32), body=self._said()))
+
+    def _entry(self, number: int) -> bytes:
+        row = {"actor": "anna", "at": NOW.isoformat(), "facts": facts(number), "kind": "vote.cast", "seq": number}
+        return json.dumps({**row, "body": None, "prev": "0" * 64, "subject": "request/heart/12", "v": 1}).encode()
+
+    def _said(self) -> bytes:
+        return json.dumps({"conditions": self._text}).encode()
+
+
+def append_ratios(url: str, name: str, target: float, *, text: str = "") -> list[Measured]:
+    """Median time of append + commit over that of each peer, one after the other, round by round.
+
+    With `text`, append also stores a detachable body, a second row, and so do the peers.
     """
     body = {"conditions": text} if text else None
     database = Database(url)
     Base.metadata.create_all(database.engine, tables=[Base.metadata.tables[name] for name in _TABLES])
     _RawBase.metadata.create_all(database.engine)
-
-    def raw(number: int) -> None:
-        row = {"actor": "anna", "at": NOW.isoformat(), "facts": facts(number), "kind": "vote.cast", "seq": number}
-        entry = json.dumps({**row, "body": None, "prev": "0" * 64, "subject": "request/heart/12", "v": 1}).encode()
-        digest = b"\x00" * 32
-        with database.write() as session:
-            session.add(
-                RawEntry(
-                    seq=number, kind="vote.cast", subject="request/heart/12", prev=digest, leaf=digest, entry=entry
-                )
-            )
+    peer = Peer(database, text)
 
     def chained(number: int) -> None:
         with database.write() as session:
             append(session, "vote.cast", person("anna"), "request/heart/12", facts(number), body=body, now=NOW)
 
-    ratios, medians, number = [], (0.0, 0.0), 0
+    acts, medians, number = (peer.by_driver, chained, peer.by_orm), [], 0
     for turn in range(ROUNDS + 1):
-        times: tuple[list[float], list[float]] = ([], [])
+        times: list[list[float]] = [[] for _ in acts]
         for _ in range(PAIRS):
             number += 1
-            for act, kept in ((raw, times[0]), (chained, times[1])):
+            for act, kept in zip(acts, times, strict=True):
                 kept.append(_seconds(partial(act, number)))
         if turn:  # the first round warms caches and prepared statements
-            medians = (statistics.median(times[0]), statistics.median(times[1]))
-            ratios.append(medians[1] / medians[0])
+            medians.append([statistics.median(kept) for kept in times])
     database.dispose()
-    detail = f"raw {medians[0] * 1e6:.0f} us, append {medians[1] * 1e6:.0f} us, rounds {_list(ratios)}"
+    return [
+        _compared(f"append / insert by the driver, {name}", [(raw, own) for raw, own, _ in medians], target),
+        _compared(f"append / insert by the ORM, {name}", [(orm, own) for _, own, orm in medians], target),
+    ]
+
+
+def _compared(name: str, pairs: list[tuple[float, float]], target: float) -> Measured:
+    ratios = [own / raw for raw, own in pairs]
+    raw, own = pairs[-1]
+    detail = f"insert {raw * 1e6:.0f} us, append {own * 1e6:.0f} us, rounds {_list(ratios)}"
     return Measured(name, statistics.median(ratios), target, detail)
 
 
@@ -138,24 +186,24 @@ def verify_ratio(folder: Path) -> Measured:
 
 def measure() -> list[Measured]:
     """Everything in this file."""
-    results = []
     with tempfile.TemporaryDirectory(prefix="tre-bench-") as name:
         folder = Path(name)
-        sqlite = f"sqlite:///{folder / 'bench.sqlite'}"
-        with_text = "as agreed with the controller"
-        results.append(append_ratio(sqlite, "append / raw insert, SQLite synchronous=FULL", 1.3))
-        sqlite = f"sqlite:///{folder / 'bodies.sqlite'}"
-        results.append(append_ratio(sqlite, "append with a body / raw insert, SQLite", 1.3, text=with_text))
+        results: list[Measured] = []
+        for kind, text in (("", ""), (", with a body", "as agreed with the controller")):
+            url = f"sqlite:///{folder / f'bench{len(results)}.sqlite'}"
+            results += append_ratios(url, f"SQLite synchronous=FULL{kind}", 1.3, text=text)
         if server_programs() is None:
             raise SystemExit("PostgreSQL's server is not installed: apt-get install postgresql")
-        with postgres_server() as url:
-            results.append(append_ratio(url, "append / raw insert, PostgreSQL", 1.15))
-        with postgres_server() as url:
-            results.append(append_ratio(url, "append with a body / raw insert, PostgreSQL", 1.15, text=with_text))
+        for kind, text in (("", ""), (", with a body", "as agreed with the controller")):
+            with postgres_server() as url:
+                results += append_ratios(url, f"PostgreSQL{kind}", 1.15, text=text)
         results.append(verify_ratio(folder))
     return results
 
 
+_DIGEST = bytes(32)
+_APART = 10_000_000
+"""What the ORM inserts is numbered apart from what the driver inserts."""
 _TABLES = ("ledger_entries", "ledger_head", "ledger_bodies")
 
 

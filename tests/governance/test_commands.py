@@ -24,7 +24,8 @@ from tre_orchestrator.web.api.plain import reply
 
 
 @pytest.fixture
-def tre() -> Typer:
+def tre(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Typer:
+    monkeypatch.setenv("TRE_STATE_DIR", str(tmp_path / "absent"))
     app = Typer()
     catalogue.add_to(app)
     governance.add_to(app)
@@ -83,6 +84,27 @@ def test_validate_prints_every_error_with_its_place(tre: Typer, tmp_path: Path) 
     assert result.exit_code == 1
     assert f"{path}:2: colour: is not known here; check the spelling" in result.output
     assert "4 errors; nothing was applied." in result.output
+
+
+def test_validate_finds_what_does_not_fit_together(tre: Typer, tmp_path: Path) -> None:
+    broken = project(members=[{"person": "ana-silva"}, {"person": "zoe"}], datasets=[{"name": "nix", "version": "1.0"}])
+    path = written(tmp_path, *everybody(), profile(), dataset(), broken)
+    result = run(tre, "validate", str(path))
+    assert result.exit_code == 1
+    lines = [number for number, text in enumerate(path.read_text().splitlines(), 1) if "zoe" in text]
+    assert f"{path}:{lines[-1]}: spec.members[1].person: there is no person 'zoe'" in result.output
+    assert "spec.datasets[0]" in result.output
+
+
+def test_validate_and_apply_find_the_same_in_a_change_of_the_catalogue(tre: Typer, api: Api, tmp_path: Path) -> None:
+    fits = written(tmp_path, project("liver"))
+    result = run(tre, "validate", str(fits))
+    assert (result.exit_code, "Checked with the catalogue of this TRE." in result.output) == (0, True), result.output
+    broken = written(tmp_path, project("liver", members=[{"person": "zoe"}]), dataset(**{"1.0": "data/elsewhere"}))
+    said = [run(tre, command, str(broken)) for command in ("validate", "apply")]
+    assert [result.exit_code for result in said] == [1, 1]
+    assert said[0].output == said[1].output
+    assert said[0].output.count("\n") >= 3
 
 
 def test_schema_prints_json_schema(tre: Typer) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from tre_orchestrator.ledger import tre_verify
 from tre_orchestrator.ledger.append import append, person
 from tre_orchestrator.ledger.checkpoints import make_checkpoint
 from tre_orchestrator.ledger.database import Base, Database
-from tre_orchestrator.ledger.export import export_lines
+from tre_orchestrator.ledger.export import checkpoint_line, export_lines
 from tre_orchestrator.ledger.keys import Signer, load_or_create_signer
+from tre_orchestrator.ledger.tables import LedgerEntry
 
 VERIFIER = Path(tre_verify.__file__)
 NOW = dt.datetime(2026, 11, 23, 9, 0, tzinfo=dt.UTC)
@@ -35,6 +39,11 @@ def fill(db: Database, count: int, start: int = 0, text: str = "as agreed") -> N
                 body={"conditions": text} if number % 3 == 0 else None,
                 now=NOW + dt.timedelta(seconds=number),
             )
+
+
+def newest(session: Session) -> LedgerEntry:
+    """The entry that was appended last, as it lies in the database."""
+    return session.scalars(select(LedgerEntry).order_by(LedgerEntry.seq.desc()).limit(1)).one()
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,15 @@ def exported(folder: Path, sizes: tuple[int, ...], signer: Signer, *, bodies: bo
         lines = tuple(export_lines(session, newest, bodies=bodies))
     db.dispose()
     return Exported(signer, lines, checkpoints)
+
+
+def signed_again(ledger: Exported, entries: Sequence[bytes]) -> list[bytes]:
+    """An export that the TRE's own key signs: what its operator could make of the past."""
+    grown = tre_verify.Tree()
+    grown.extend([tre_verify.leaf_hash(line[:-1]) for line in entries])
+    root = base64.b64encode(grown.root()).decode()
+    note = ledger.signer.note(f"{ledger.signer.name}\n{len(entries)}\n{root}\ntime 2027-01-01T00:00:00.000000Z\n")
+    return [ledger.lines[0], *entries, checkpoint_line(note)]
 
 
 @pytest.fixture(scope="module")

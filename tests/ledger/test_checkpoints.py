@@ -21,6 +21,7 @@ from tre_orchestrator.errors import Invalid, NotFound, Unavailable
 from tre_orchestrator.ledger.append import append, person
 from tre_orchestrator.ledger.checkpoints import add_cosignature, checkpoint_at, latest_checkpoint, make_checkpoint
 from tre_orchestrator.ledger.database import Database
+from tre_orchestrator.ledger.guards import KEYS, guard_triggers
 from tre_orchestrator.ledger.keys import Signer, load_or_create_signer, load_signer
 from tre_orchestrator.ledger.tre_verify import NotVerified, read_checkpoint, read_key
 
@@ -134,8 +135,19 @@ def unguard(db: Database) -> None:
             ):
                 connection.execute(text(f"DROP TRIGGER {name}"))
         else:
-            for table in ("ledger_entries", "ledger_head", "ledger_bodies", "ledger_nodes", "ledger_checkpoints"):
+            for table in KEYS:
                 connection.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
+
+
+def guard_again(db: Database) -> None:
+    """What an attacker who owns the database does last."""
+    with db.engine.begin() as connection:
+        for table in KEYS:
+            for trigger in guard_triggers(table, db.engine.dialect.name):
+                if db.is_sqlite:
+                    connection.exec_driver_sql(trigger.statement)
+                else:
+                    connection.exec_driver_sql(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger.name}")
 
 
 def test_another_key_does_not_continue_the_ledger(db: Database, signer: Signer, now: dt.datetime) -> None:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.ledger.conftest import RunVerifier, fill
-from tests.ledger.test_checkpoints import unguard
+from tests.ledger.test_checkpoints import Witness, unguard
 from tre_orchestrator.cli.ledger import app
 from tre_orchestrator.errors import TreError
 from tre_orchestrator.ledger.append import erase_body, person
@@ -43,6 +43,13 @@ def run(here: Path, *arguments: str | Path) -> Result:
     if isinstance(result.exception, TreError):
         raise result.exception
     return result
+
+
+def refused(here: Path, *arguments: str | Path) -> str:
+    """The sentence with which the command refuses."""
+    with pytest.raises(TreError) as error:
+        run(here, *arguments)
+    return error.value.sentence
 
 
 def answer(here: Path, *arguments: str | Path) -> object:
@@ -98,6 +105,89 @@ def test_verify_checks_the_database(here: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_text(run(here, "checkpoint", "--size", "6").output)
     assert "It continues your checkpoint over 6 entries" in run(here, "verify", "--since", kept).output
+
+
+def test_R2_an_outsider_with_a_kept_checkpoint_shows_a_restored_backup(
+    here: Path, tmp_path: Path, outsider: RunVerifier, now: dt.datetime
+) -> None:
+    """The operator restores an older copy of the whole database and goes on; every signature is genuine."""
+    database, key, file = here / "tre.sqlite", tmp_path / "key", tmp_path / "export.jsonl"
+    key.write_text(run(here, "key").output)
+    with sqlite3.connect(database) as source, sqlite3.connect(tmp_path / "backup") as copy:
+        source.backup(copy)
+    grown = Database(f"sqlite:///{database}")
+    fill(grown, 4, 8)
+    signer = load_or_create_signer(here / "keys")
+    with grown.write() as session:
+        make_checkpoint(session, signer, now)
+    grown.dispose()
+    kept = tmp_path / "kept"
+    kept.write_text(run(here, "checkpoint").output)
+    assert "over 12 entries" in run(here, "verify", "--since", kept).output
+
+    with sqlite3.connect(tmp_path / "backup") as copy, sqlite3.connect(database) as restored:
+        copy.backup(restored)
+    assert run(here, "verify").exit_code == 0
+    run(here, "export", file)
+    assert outsider("ledger", file, "--key", key).code == 0
+    for said in (
+        outsider("ledger", file, "--key", key, "--since", kept).error,
+        refused(here, "verify", "--since", kept),
+    ):
+        assert "Your checkpoint of 2026-11-23T09:00:00.000000Z covers 12 entries" in said
+        assert "rolled back" in said
+
+    restored_db = Database(f"sqlite:///{database}")
+    fill(restored_db, 9, 100)
+    with restored_db.write() as session:
+        make_checkpoint(session, signer, now + dt.timedelta(days=1))
+    restored_db.dispose()
+    again = tmp_path / "again.jsonl"
+    run(here, "export", again)
+    outside = outsider("ledger", again, "--key", key, "--since", kept)
+    assert (outside.code, "history was rewritten" in outside.error) == (1, True)
+    assert "history was rewritten" in refused(here, "verify", again, "--since", kept)
+
+
+def test_a_witness_signature_is_kept_and_asked_for(
+    here: Path, tmp_path: Path, outsider: RunVerifier, now: dt.datetime
+) -> None:
+    witness, other = Witness("witness.example.org"), Witness("other.example.org")
+    note, key, file = run(here, "checkpoint").output, tmp_path / "key", tmp_path / "export.jsonl"
+    key.write_text(run(here, "key").output)
+    line, whole = tmp_path / "line", tmp_path / "whole"
+    line.write_text(witness.cosign(note))
+    whole.write_text(note + other.cosign(note))
+    said = run(here, "cosign", line, "--witness", witness.key).output
+    assert said == "'witness.example.org' signed the checkpoint over 6 entries. It is kept, and goes out with it.\n"
+    assert answer(here, "cosign", whole, "--witness", other.key, "--size", 6)["size"] == 6  # type: ignore[index]
+    assert run(here, "cosign", whole, "--witness", other.key).exit_code == 0, "a second time changes nothing"
+    assert run(here, "checkpoint").output.count("\u2014 ") == 3
+    run(here, "export", file)
+    both = ("--witness", witness.key, "--witness", other.key)
+    assert outsider("ledger", file, "--key", key, *both).code == 0
+    assert "Seen and signed by: witness.example.org, other.example.org." in run(here, "verify", file, *both).output
+    assert run(here, "verify").exit_code == 0
+    absent = Witness("absent.example.org")
+    assert "did not sign" in refused(here, "verify", file, "--witness", absent.key)
+
+
+def test_what_is_no_witness_signature_is_not_kept(here: Path, tmp_path: Path) -> None:
+    witness = Witness("witness.example.org")
+    note, line = run(here, "checkpoint").output, tmp_path / "line"
+    for text, size, sentence in (
+        (witness.cosign(note.replace("tre-ledger", "other-ledger")), None, "did not sign this checkpoint"),
+        (Witness("witness.example.org").cosign(note), None, "did not sign this checkpoint"),
+        (witness.cosign(note), "5", "No checkpoint was made at 5 entries"),
+        (note, None, "no signature line of 'witness.example.org'"),
+        ("", None, "no signature line"),
+    ):
+        line.write_text(text)
+        assert sentence in refused(here, "cosign", line, "--witness", witness.key, *(("--size", size) if size else ()))
+    line.write_text(witness.cosign(note))
+    assert "no signature line" in refused(here, "cosign", line, "--witness", "nonsense")
+    assert "cannot be read" in refused(here, "cosign", tmp_path / "absent", "--witness", witness.key)
+    assert run(here, "checkpoint").output == note
 
 
 def test_R2_verify_fails_on_a_changed_database(here: Path) -> None:

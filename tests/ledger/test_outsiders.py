@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import base64
 import io
 import json
 import sys
@@ -15,14 +14,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ledger.conftest import NOW, VERIFIER, Exported, RunVerifier, exported
+from tests.ledger.bundles import Draft, packed
+from tests.ledger.conftest import NOW, VERIFIER, Exported, RunVerifier, exported, signed_again
 from tests.ledger.test_checkpoints import Witness
 from tre_orchestrator.ledger.append import person
 from tre_orchestrator.ledger.canonical import canonical
 from tre_orchestrator.ledger.entry import FIRST_PREV, around_link
 from tre_orchestrator.ledger.export import checkpoint_line
 from tre_orchestrator.ledger.keys import Signer, load_or_create_signer
-from tre_orchestrator.ledger.tre_verify import NotVerified, Tree, leaf_hash, read_checkpoint, read_lines, verify_export
+from tre_orchestrator.ledger.tre_verify import NotVerified, leaf_hash, read_checkpoint, read_lines, verify_export
 
 Lines = list[bytes]
 
@@ -254,15 +254,6 @@ def _rechained(entries: Sequence[bytes], change: int) -> Lines:
     return lines
 
 
-def _resigned(ledger: Exported, entries: Lines) -> Lines:
-    """An export that the TRE's own key signs: what its operator could make of the past."""
-    grown = Tree()
-    grown.extend([leaf_hash(line[:-1]) for line in entries])
-    root = base64.b64encode(grown.root()).decode()
-    note = ledger.signer.note(f"{ledger.signer.name}\n{len(entries)}\n{root}\ntime 2027-01-01T00:00:00.000000Z\n")
-    return [ledger.lines[0], *entries, checkpoint_line(note)]
-
-
 def _entries(ledger: Exported) -> Lines:
     return [line for line in ledger.lines if line.startswith(b'{"actor"')]
 
@@ -285,7 +276,7 @@ def test_R2_who_holds_the_key_cannot_rewrite_what_a_kept_checkpoint_covers(
     make: Callable[[Lines], Lines],
     sentence: str | None,
 ) -> None:
-    forged = _file(tmp_path, _resigned(ledger, make(_entries(ledger))))
+    forged = _file(tmp_path, signed_again(ledger, make(_entries(ledger))))
     kept = _kept(tmp_path, ledger.checkpoints[25])
     said = outsider("ledger", forged, "--key", key_file, "--since", kept)
     assert said.code == 1
@@ -304,11 +295,50 @@ def test_R2_an_older_backup_is_detected(
     assert "covers 40 entries, the export only 12: entries were cut off or the ledger was rolled back" in said.error
 
 
+@pytest.mark.parametrize("kind", ["bundle", "export"])
+def test_R2_a_kept_bundle_or_export_shows_a_rewritten_past(
+    ledger: Exported, outsider: RunVerifier, key_file: Path, tmp_path: Path, kind: str
+) -> None:
+    draft = Draft(ledger.signer)
+    proof = json.loads(dict(draft.members())["ledger-proof.json"]) | {"checkpoint": ledger.checkpoints[25]}
+    kept, export = tmp_path / "kept", [*ledger.lines[:-1], checkpoint_line(ledger.checkpoints[25])]
+    kept.write_bytes(b"".join(export) if kind == "export" else packed([("ledger-proof.json", canonical(proof))]))
+    whole = _file(tmp_path, ledger.lines)
+    said = outsider("ledger", whole, "--key", key_file, "--since", kept)
+    assert said.code == 0, said.error
+    assert "It continues your checkpoint of 2026-11-24T09:00:25.000000Z (25 entries)." in said.out
+    _file(tmp_path, signed_again(ledger, _rechained(_entries(ledger), change=3)))
+    said = outsider("ledger", whole, "--key", key_file, "--since", kept)
+    assert (said.code, "history was rewritten" in said.error) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("kept", "sentence"),
+    [
+        (packed([("ledger-proof.json", b"[]")]), "holds no checkpoint"),
+        (packed([("ledger-proof.json", b'{"checkpoint":1}')]), "holds no checkpoint"),
+        (packed([("files/x", b"")]), "has no ledger-proof.json"),
+        (b"PK\x03\x04", "not a whole zip file"),
+        (b'{"export":"tre-ledger"}\n', "does not have the form"),
+        (b'{"export"', "is not JSON that everybody reads the same way"),
+        (b"\xff", "cannot be read"),
+        (b"", "does not have a checkpoint's form"),
+    ],
+)
+def test_what_holds_no_checkpoint_is_said(
+    ledger: Exported, outsider: RunVerifier, key_file: Path, tmp_path: Path, kept: bytes, sentence: str
+) -> None:
+    (tmp_path / "kept").write_bytes(kept)
+    said = outsider("ledger", _file(tmp_path, ledger.lines), "--key", key_file, "--since", tmp_path / "kept")
+    assert (said.code, said.out) == (1, "")
+    assert sentence in said.error
+
+
 def test_R2_what_is_rewritten_after_the_kept_checkpoint_is_not_claimed_to_be_seen(
     ledger: Exported, outsider: RunVerifier, key_file: Path, tmp_path: Path
 ) -> None:
     """The limit of the method, as the threat model says it: later entries need a later checkpoint."""
-    forged = _file(tmp_path, _resigned(ledger, _rechained(_entries(ledger), change=30)))
+    forged = _file(tmp_path, signed_again(ledger, _rechained(_entries(ledger), change=30)))
     assert outsider("ledger", forged, "--key", key_file, "--since", _kept(tmp_path, ledger.checkpoints[25])).code == 0
     assert outsider("ledger", forged, "--key", key_file, "--since", _kept(tmp_path, ledger.checkpoints[40])).code == 1
 
@@ -409,7 +439,7 @@ def test_an_entry_of_another_form_is_refused_even_when_signed(ledger: Exported, 
     """Whoever signs: two readers must not be able to understand an entry differently."""
     first = _entries(ledger)[0].decode()
     assert old in first
-    forged = _resigned(ledger, [first.replace(old, new, 1).encode()])
+    forged = signed_again(ledger, [first.replace(old, new, 1).encode()])
     with pytest.raises(NotVerified):
         verify_export(iter(forged), ledger.signer.key)
 
@@ -424,7 +454,7 @@ def test_unusual_but_proper_entries_are_verified(
 ) -> None:
     entry = json.loads(_entries(ledger)[0])
     entry.update(facts=facts, subject=subject, actor={"kind": "console", "id": who}, body=None)
-    signed = _resigned(ledger, [canonical(entry) + b"\n"])
+    signed = signed_again(ledger, [canonical(entry) + b"\n"])
     assert verify_export(iter(signed), ledger.signer.key).checkpoint.size == 1
 
 

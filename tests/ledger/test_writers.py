@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from tests.ledger.conftest import newest
 from tre_orchestrator.ledger.append import append, person
 from tre_orchestrator.ledger.checkpoints import checkpoint_at, make_checkpoint
 from tre_orchestrator.ledger.database import Database
@@ -42,8 +43,8 @@ def _write(url: str, writer: int, keys: str, start: object) -> None:
     start.wait()  # type: ignore[attr-defined]
     for number in range(EACH):
         with db.write() as session:
-            made = append(session, "test.made", person(f"w{writer}"), "x", {"number": number}, now=NOW)
-            session.add(Written(id=writer * EACH + number, seq=made.seq))
+            append(session, "test.made", person(f"w{writer}"), "x", {"number": number}, now=NOW)
+            session.add(Written(id=writer * EACH + number, seq=newest(session).seq))
         if number % 10 == 9:
             with db.write() as session:
                 make_checkpoint(session, signer, NOW)

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
+from tre_orchestrator.cli.public_key import public_key
 from tre_orchestrator.cli.up import State
 from tre_orchestrator.errors import Invalid, TreError
-from tre_orchestrator.ledger.keys import load_signer
-from tre_orchestrator.ledger.tre_verify import DEFAULT_MAX_BYTES, Key, NotVerified, read_key, say_bundle, verify_bundle
-from tre_orchestrator.settings import load_settings
+from tre_orchestrator.ledger.tre_verify import DEFAULT_MAX_BYTES, NotVerified, say_bundle, verify_bundle
 
 app = typer.Typer(help="Released bundles: verify one.", no_args_is_help=True)
 
@@ -35,7 +34,7 @@ def verify(
     Exit code 1 and the reason when it does not hold.
     """
     try:
-        verdict = verify_bundle(file, _key(key, state), max_bytes)
+        verdict = verify_bundle(file, public_key(key, state), max_bytes)
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid("unreadable", f"A file cannot be read: {error}") from error
     except NotVerified as error:
@@ -52,7 +51,3 @@ def verify(
         "release": verdict.predicate,
     }
     typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
-
-
-def _key(file: Path | None, state: Path | None) -> Key:
-    return read_key(file.read_text(encoding="utf-8")) if file else load_signer(load_settings(state).keys_dir).key

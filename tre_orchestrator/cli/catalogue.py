@@ -17,19 +17,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from sqlalchemy.orm import Session
 
 from tre_orchestrator.catalogue.models import explicit_fields
 from tre_orchestrator.catalogue.names import DatasetName
 from tre_orchestrator.catalogue.read import CatalogueErrors, Fault, Located, read_path
 from tre_orchestrator.catalogue.schema import catalogue_schema, kind_schema
-from tre_orchestrator.cli.client import api
+from tre_orchestrator.cli.client import Url, api
+from tre_orchestrator.cli.terminal import console
 from tre_orchestrator.cli.up import State
 from tre_orchestrator.governance import datasets
+from tre_orchestrator.governance.apply import check_coherent
 from tre_orchestrator.ledger.append import console as at_console
 from tre_orchestrator.ledger.database import Database
-from tre_orchestrator.settings import Settings, load_settings
+from tre_orchestrator.settings import ForeignState, Settings, load_settings
 
-console = Console(highlight=False, soft_wrap=True)
 dataset_app = typer.Typer(help="Hash a dataset version's files, and check them.", no_args_is_help=True)
 
 Where = Annotated[Path, typer.Argument(help="A YAML file, or a folder with YAML files")]
@@ -43,11 +45,40 @@ def add_to(parent: typer.Typer) -> None:
     parent.add_typer(dataset_app, name="dataset")
 
 
-def validate(path: Where) -> None:
-    """Check catalogue YAML; prints every error as file:line: field: reason."""
+def validate(path: Where, state: State = None) -> None:
+    """Check catalogue YAML as `tre apply` would; prints every error as file:line: field: reason.
+
+    Where this machine's TRE may be read, the files are checked as a change of its catalogue, else on their own.
+    """
     with _told_errors():
         found = read_path(path)
-    console.print(f"{path}: {_counted(found)}, no errors.")
+        objects = [one.obj for one in found]
+        with _catalogue(state) as session:
+            try:
+                check_coherent(session, objects)
+            except CatalogueErrors as errors:
+                raise _placed(errors, found) from errors
+    against = "on their own" if session is None else "with the catalogue of this TRE"
+    console.print(f"{path}: {_counted(found)}, no errors. Checked {against}.")
+
+
+@contextmanager
+def _catalogue(state: Path | None) -> Iterator[Session | None]:
+    """The database with this machine's catalogue; None where there is none or it is another account's."""
+    try:
+        settings = load_settings(state)
+        here = bool(settings.database_url) or (settings.state_dir / "tre.sqlite").exists()
+    except (PermissionError, ForeignState):
+        here = False
+    if not here:
+        yield None
+        return
+    db = Database(settings.sqlalchemy_url)
+    try:
+        with db.read() as session:
+            yield session
+    finally:
+        db.dispose()
 
 
 def schema(
@@ -57,12 +88,12 @@ def schema(
     typer.echo(json.dumps(kind_schema(kind) if kind else catalogue_schema(), indent=2))
 
 
-def apply(path: Where, state: State = None) -> None:
+def apply(path: Where, state: State = None, url: Url = None) -> None:
     """Apply catalogue YAML as yourself (role ops): all of it, or nothing and every reason."""
     with _told_errors():
         found = read_path(path)
         try:
-            answer = api(load_settings(state)).post("/api/catalogue", [explicit_fields(one.obj) for one in found])
+            answer = api(state, url).post("/api/catalogue", [explicit_fields(one.obj) for one in found])
         except CatalogueErrors as errors:
             raise _placed(errors, found) from errors
     for word in ("created", "changed", "unchanged"):

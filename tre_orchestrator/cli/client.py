@@ -1,7 +1,8 @@
 """The command line is an API client like any other: a person's own short-lived token, the same rules, the same words.
 
-The token comes from the portal's account page and is kept in the person's own configuration folder (0600). Requests go
-to the gate by address with the site's name as Host, because `*.localhost` names resolve in browsers only.
+The token comes from the portal's account page and is kept in the person's own configuration folder (0600). With the
+TRE's address (`--url`, `TRE_URL`) nothing else is read, so these commands work from any account and any machine;
+without it, the state folder says the address. `*.localhost` is asked at 127.0.0.1: it resolves in browsers only.
 """
 
 from __future__ import annotations
@@ -9,17 +10,30 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import ssl
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
 
 from tre_orchestrator.catalogue.read import CatalogueErrors, Fault
 from tre_orchestrator.errors import Invalid, NotFound, Refusal, Refused, Stale, TreError, Unavailable
+from tre_orchestrator.ops.machine import is_loopback
 from tre_orchestrator.settings import Settings, load_settings
 
 _TIMEOUT_SECONDS = 60
 _ERRORS: dict[int, type[TreError]] = {404: NotFound, 409: Stale, 422: Invalid, 503: Unavailable}
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url", envvar="TRE_URL", help="The TRE's address; no state folder is read then. Default: of --state"
+    ),
+]
 
 
 def token_path() -> Path:
@@ -28,11 +42,48 @@ def token_path() -> Path:
     return base / "tre" / "token"
 
 
+def is_token(text: str) -> bool:
+    """Whether this has a token's form."""
+    return re.fullmatch(r"tre_[!-~]+", text) is not None
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where people's pages are: what to connect to, and the name by which the gate knows them."""
+
+    origin: str
+    host: str
+    port: int
+
+    @property
+    def header(self) -> str:
+        """The value of the Host header."""
+        return self.origin.partition("://")[2]
+
+
+def address_of(url: str) -> Address:
+    """The address in `url`. Raises `Invalid` unless it is one that a token may be sent to."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or parts.scheme not in ("http", "https") or parts.path not in ("", "/") or "@" in parts.netloc:
+        raise Invalid("url", f"'{url}' is not a TRE's address. Write it as https://tre.example.org.")
+    if parts.scheme == "http" and not _is_here(host):
+        raise Invalid("url", f"Your token would go to {host} in the clear. Use its https:// address.")
+    return Address(f"{parts.scheme}://{parts.netloc}", host, port or (443 if parts.scheme == "https" else 80))
+
+
+def _is_here(host: str) -> bool:
+    return is_loopback(host) or host.endswith(".localhost")
+
+
 @dataclass(frozen=True)
 class ApiClient:
     """Calls the API of one TRE with one person's token."""
 
-    settings: Settings
+    address: Address
     token: str
 
     def get(self, path: str) -> Any:
@@ -49,38 +100,43 @@ class ApiClient:
 
     def _json(self, method: str, path: str, body: Any) -> Any:
         raw = self._send(method, path, body)
-        return json.loads(raw) if raw else None
+        try:
+            return json.loads(raw) if raw else None
+        except ValueError as error:
+            sentence = f"What answers at {self.address.origin} is not a TRE. Is the address right?"
+            raise TreError("bad-answer", sentence) from error
 
     def _send(self, method: str, path: str, body: Any) -> bytes:
-        connection = _connection(self.settings)
         headers = {
-            "Host": self.settings.site + self.settings.port_suffix,
+            "Host": self.address.header,
             "Authorization": f"Bearer {self.token}",
             "Accept": "application/json",
             "Content-Type": "application/json",
         }
         try:
-            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-            response = connection.getresponse()
-            raw = response.read()
-        except OSError as error:
+            with closing(_connection(self.address)) as connection:
+                connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+                response = connection.getresponse()
+                raw = response.read()
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
             raise Unavailable(
                 "no-answer",
-                f"Nothing answers at {self.settings.people_origin} ({error}). Is the TRE running? See `tre status`.",
+                f"Nothing answers at {self.address.origin} ({error or type(error).__name__}). Is the address right and "
+                "the TRE running? On its machine `tre status` tells.",
             ) from error
-        finally:
-            connection.close()
-        if response.status >= 400:
+        if response.status >= 300:
             raise _error(response.status, raw)
         return raw
 
 
-def api(settings: Settings | None = None) -> ApiClient:
-    """A client for the signed-in person; raises `Refused` when nobody is signed in."""
-    path = token_path()
+def api(state: Path | None = None, url: str | None = None) -> ApiClient:
+    """A client for the signed-in person, of the TRE at `url`, else of the one in `state`; raises `Refused` when nobody
+    is signed in."""
     try:
-        token = path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+        token = token_path().read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        token = ""
+    if not is_token(token):
         raise Refused(
             [
                 Refusal(
@@ -88,17 +144,20 @@ def api(settings: Settings | None = None) -> ApiClient:
                     "You are not signed in here. Get a token on your account page, then run `tre login`.",
                 )
             ]
-        ) from None
-    return ApiClient(settings or load_settings(), token)
-
-
-def _connection(settings: Settings) -> http.client.HTTPConnection:
-    host = "127.0.0.1" if settings.site.endswith("localhost") else settings.site
-    if settings.scheme == "https":
-        return http.client.HTTPSConnection(
-            host, settings.listen_port, timeout=_TIMEOUT_SECONDS, context=ssl.create_default_context()
         )
-    return http.client.HTTPConnection(host, settings.listen_port, timeout=_TIMEOUT_SECONDS)
+    return ApiClient(address_of(url) if url else _address_in(load_settings(state)), token)
+
+
+def _address_in(settings: Settings) -> Address:
+    return Address(settings.people_origin, settings.site, settings.listen_port)
+
+
+def _connection(address: Address) -> http.client.HTTPConnection:
+    host = "127.0.0.1" if address.host.endswith("localhost") else address.host
+    if address.origin.startswith("https:"):
+        context = ssl.create_default_context()
+        return http.client.HTTPSConnection(host, address.port, timeout=_TIMEOUT_SECONDS, context=context)
+    return http.client.HTTPConnection(host, address.port, timeout=_TIMEOUT_SECONDS)
 
 
 def _error(status: int, raw: bytes) -> TreError:

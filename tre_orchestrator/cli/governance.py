@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import json
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 
-from tre_orchestrator.cli.client import ApiClient, api
+from tre_orchestrator.cli.client import Url, api
+from tre_orchestrator.cli.terminal import console
 from tre_orchestrator.cli.up import State
 from tre_orchestrator.errors import Invalid
-from tre_orchestrator.settings import load_settings
-
-console = Console(highlight=False, soft_wrap=True)
 
 Project = Annotated[str, typer.Argument(help="The project's name")]
 As = Annotated[str, typer.Option("--role", help="The role you answer in: approver or ops")]
@@ -38,11 +34,12 @@ def decide(
     project: Project,
     person: Annotated[str | None, typer.Argument(help="Whose right; you yourself if not given")] = None,
     state: State = None,
+    url: Url = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
 ) -> None:
     """May this person work in this project now, and if not, every reason. Exit code 1 when not."""
     query = f"?person={quote(person, safe='')}" if person else ""
-    answer = _api(state).get(f"/api/projects/{quote(project, safe='')}/decision{query}")
+    answer = api(state, url).get(f"/api/projects/{quote(project, safe='')}/decision{query}")
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
     else:
@@ -50,19 +47,27 @@ def decide(
     raise typer.Exit(0 if answer["allowed"] else 1)
 
 
-def approve(project: Project, digest: Digest, controls: Controls, role: As = "approver", state: State = None) -> None:
+def approve(
+    project: Project, digest: Digest, controls: Controls, role: As = "approver", state: State = None, url: Url = None
+) -> None:
     """Approve exactly this version of a project, under exactly these controls of its tier."""
     body = {"role": role, "digest": digest, "controls": controls}
-    _api(state).post(f"/api/projects/{quote(project, safe='')}/approvals", body)
+    api(state, url).post(f"/api/projects/{quote(project, safe='')}/approvals", body)
     console.print(f"You approved {project} as {role}, version {digest[:12]}.")
 
 
 def refuse(
-    project: Project, digest: Digest, controls: Controls, reason: Reason, role: As = "approver", state: State = None
+    project: Project,
+    digest: Digest,
+    controls: Controls,
+    reason: Reason,
+    role: As = "approver",
+    state: State = None,
+    url: Url = None,
 ) -> None:
     """Refuse this version of a project, saying why; an earlier approval in that role is withdrawn."""
     body = {"role": role, "digest": digest, "controls": controls, "reason": reason}
-    _api(state).post(f"/api/projects/{quote(project, safe='')}/refusals", body)
+    api(state, url).post(f"/api/projects/{quote(project, safe='')}/refusals", body)
     console.print(f"You refused {project} as {role}, version {digest[:12]}.")
 
 
@@ -76,6 +81,7 @@ def grant(
     grace_seconds: Annotated[int, typer.Option(help="How long running workspaces may go on after its end")] = 0,
     conditions: Annotated[str, typer.Option(help="What the project must keep to")] = "",
     state: State = None,
+    url: Url = None,
 ) -> None:
     """Let a project use a dataset version until a day; replaces your organisation's live grant of it."""
     body = {
@@ -87,7 +93,7 @@ def grant(
         "grace_seconds": grace_seconds,
         "conditions": conditions,
     }
-    given = _api(state).post(f"/api/datasets/{quote(dataset, safe='')}/grants", body)
+    given = api(state, url).post(f"/api/datasets/{quote(dataset, safe='')}/grants", body)
     console.print(f"Granted: {project} may use {dataset} {version} until {until}. Grant {given['id']}")
 
 
@@ -95,9 +101,10 @@ def revoke(
     grant_id: Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id")],
     reason: Reason,
     state: State = None,
+    url: Url = None,
 ) -> None:
     """Take a grant back now: nothing new starts, running workspaces end within its grace, copies are held."""
-    _api(state).post(f"/api/grants/{quote(grant_id, safe='')}/revocation", {"reason": reason})
+    api(state, url).post(f"/api/grants/{quote(grant_id, safe='')}/revocation", {"reason": reason})
     console.print(f"Revoked grant {grant_id}. No workspace can start under it any more.")
 
 
@@ -105,9 +112,10 @@ def copies(
     hold: Annotated[str, typer.Argument(help="The id of the held copies (on your page)")],
     decision: Annotated[str, typer.Argument(help="delete or release-hold")],
     state: State = None,
+    url: Url = None,
 ) -> None:
     """Say what becomes of copies that a project made before its right ended."""
-    _api(state).post(f"/api/copies/{quote(hold, safe='')}/decision", {"decision": decision})
+    api(state, url).post(f"/api/copies/{quote(hold, safe='')}/decision", {"decision": decision})
     console.print(f"Recorded: {decision}.")
 
 
@@ -125,7 +133,3 @@ def _day(text: str) -> str:
         return date.fromisoformat(text).isoformat()
     except ValueError:
         raise Invalid("until", f"'{text}' is not a day. Write it as 2027-03-31.") from None
-
-
-def _api(state: Path | None) -> ApiClient:
-    return api(load_settings(state))

@@ -1,9 +1,13 @@
-"""`tre ledger`: read, export and verify the ledger on the machine where it lies. Nothing here writes to it."""
+"""`tre ledger`: read, export and verify the ledger on the machine where it lies, and keep a witness's signature under
+one of its checkpoints. Nothing here adds, changes or decides anything. An export is verified anywhere, with a key.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tre_orchestrator.cli.public_key import public_key
 from tre_orchestrator.cli.up import State
 from tre_orchestrator.errors import Invalid, NotFound, TreError
 from tre_orchestrator.ledger import checkpoints, read
@@ -22,7 +27,7 @@ from tre_orchestrator.ledger.tre_verify import (
     Checkpoint,
     Key,
     NotVerified,
-    read_checkpoint,
+    kept_checkpoint,
     read_key,
     read_lines,
     say_ledger,
@@ -69,7 +74,9 @@ def show(
 @app.command()
 def checkpoint(
     state: State = None,
-    size: Annotated[int | None, typer.Option(help="The one at this many entries. Default: the newest")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="The one at this many entries. Default: the newest", min=0, max=2**53)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print a signed checkpoint. Keep it outside this machine: it shows later whether the past was rewritten."""
@@ -124,19 +131,60 @@ def export(
 
 
 @app.command()
+def cosign(
+    file: Annotated[Path, typer.Argument(help="The witness's signature line, or the checkpoint with it")],
+    witness: Annotated[str, typer.Option(help="The witness's public key, a C2SP name+hash+key line")],
+    size: Annotated[
+        int | None,
+        typer.Option(help="Of the checkpoint at this many entries. Default: as in the file", min=0, max=2**53),
+    ] = None,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Keep a witness's signature under a checkpoint: another organisation saw this ledger at this size.
+
+    It is checked first, and goes out with the checkpoint from then on.
+    """
+    settings = load_settings(state)
+    note = _text_of(file)
+    name = witness.partition("+")[0]
+    line = next((line for line in note.splitlines() if line.startswith(f"\u2014 {name} ")), None)
+    if line is None:
+        raise Invalid("cosignature", f"{file} holds no signature line of '{name}'. Is --witness the right key?")
+    size = _size_said(note) if size is None else size
+    now = dt.datetime.now(dt.UTC)
+    with _database(settings) as db, db.write() as session:
+        at = _newest(session).size if size is None else size
+        kept = checkpoints.add_cosignature(session, load_signer(settings.keys_dir), at, line, witness, now)
+    if as_json:
+        typer.echo(json.dumps({"size": kept.size, "witness": name, "text": kept.text}, ensure_ascii=False))
+    else:
+        typer.echo(f"'{name}' signed the checkpoint over {kept.size} entries. It is kept, and goes out with it.")
+
+
+@app.command()
 def verify(
     file: Annotated[Path | None, typer.Argument(help="An export. Default: this TRE's database")] = None,
     state: State = None,
     key_file: KeyFile = None,
-    since: Annotated[Path | None, typer.Option(help="A checkpoint you kept: was the past rewritten since?")] = None,
+    since: Annotated[
+        Path | None, typer.Option(help="A checkpoint, bundle or export you kept: was the past rewritten since?")
+    ] = None,
+    witness: Annotated[
+        list[str] | None, typer.Option(help="Key of a witness who must have signed the export's checkpoint")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify the ledger in the database, or an export of it. Exit code 1 and the reason when it does not hold."""
-    settings = load_settings(state)
+    public = public_key(key_file, state)
+    if witness and file is None:
+        raise Invalid("witness", "--witness is about an export. Write one with `tre ledger export` and name it.")
     try:
-        public = _public_key(settings, key_file)
-        earlier = read_checkpoint(since.read_text(encoding="utf-8"), public) if since else None
-        facts, sentence = _verify_file(file, public, earlier) if file else _verify_here(settings, public, earlier)
+        earlier = kept_checkpoint(since, public) if since else None
+        if file:
+            facts, sentence = _verify_file(file, public, earlier, [read_key(line) for line in witness or ()])
+        else:
+            facts, sentence = _verify_here(load_settings(state), public, earlier)
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid("unreadable", f"A file cannot be read: {error}") from error
     except NotVerified as error:
@@ -147,9 +195,9 @@ def verify(
     typer.echo(json.dumps({"verified": True, **facts}) if as_json else sentence)
 
 
-def _verify_file(file: Path, public: Key, since: Checkpoint | None) -> tuple[dict[str, Any], str]:
+def _verify_file(file: Path, public: Key, since: Checkpoint | None, witnesses: list[Key]) -> tuple[dict[str, Any], str]:
     with file.open("rb") as lines:
-        verdict = verify_export(read_lines(lines), public, since)
+        verdict = verify_export(read_lines(lines), public, since, witnesses)
     facts = {"entries": verdict.checkpoint.size, "root": verdict.checkpoint.root.hex(), "bodies": verdict.bodies}
     return facts, say_ledger(verdict).rstrip()
 
@@ -166,8 +214,17 @@ def _verify_here(settings: Settings, public: Key, since: Checkpoint | None) -> t
     )
 
 
-def _public_key(settings: Settings, file: Path | None) -> Key:
-    return read_key(file.read_text(encoding="utf-8")) if file else load_signer(settings.keys_dir).key
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid("unreadable", f"A file cannot be read: {error}") from error
+
+
+def _size_said(note: str) -> int | None:
+    """The size in a checkpoint's second line; None when there are signature lines only."""
+    lines = note.splitlines()
+    return int(lines[1]) if len(lines) > 4 and re.fullmatch(r"[0-9]{1,15}", lines[1]) else None
 
 
 def _newest(session: Any) -> checkpoints.Checkpoint:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
-from tre_orchestrator.cli import bundle, catalogue, env, governance, ledger, person, requests, state, up
-from tre_orchestrator.errors import TreError
+from tre_orchestrator.cli import bundle, catalogue, env, governance, ledger, person, requests, running, state, up
+from tre_orchestrator.cli.terminal import as_typed
+from tre_orchestrator.errors import TreError, Unavailable
 
 app = typer.Typer(
     name="tre",
@@ -17,8 +20,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(up.up)
-app.command()(up.down)
-app.command()(up.restart)
+app.command()(running.down)
+app.command()(running.restart)
 for part in (state, person, catalogue, governance):
     part.add_to(app)
 app.add_typer(ledger.app, name="ledger")
@@ -32,5 +35,34 @@ def main() -> None:
     try:
         app()
     except TreError as error:
-        sys.stderr.write(f"tre: {error.sentence} [{error.code}]\n")
-        sys.exit(1)
+        _fail(error)
+    except OSError as error:
+        _fail(_from_system(error))
+    except SQLAlchemyError as error:
+        _fail(_from_database(error))
+
+
+def _fail(error: TreError) -> NoReturn:
+    sys.stderr.write(f"tre: {as_typed(error.sentence)} [{error.code}]\n")
+    sys.exit(1)
+
+
+def _from_system(error: OSError) -> TreError:
+    what = f"{error.filename}: " if error.filename else ""
+    said = f"{what}{error.strerror or error}."
+    if isinstance(error, PermissionError):
+        return TreError(
+            "not-permitted",
+            f"{said} That belongs to another account, perhaps to the one that this TRE runs as. Run the command as "
+            "that account; commands that act with your own token need only its address (--url).",
+        )
+    return TreError("system", f"{said} Nothing more was done. Correct that and run the command again.")
+
+
+def _from_database(error: SQLAlchemyError) -> TreError:
+    said = type(getattr(error, "orig", None) or error).__name__
+    return Unavailable(
+        "database",
+        f"The database did not do what was asked ({said}). Is it the one of this TRE, and has `tre up` run on it with "
+        "this version? See `tre doctor`.",
+    )

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tre_orchestrator.catalogue.models import Person, Role
 from tre_orchestrator.catalogue.names import PersonId
 from tre_orchestrator.catalogue.read import read_path
-from tre_orchestrator.cli.client import api
+from tre_orchestrator.cli.client import Url, api
+from tre_orchestrator.cli.terminal import console
 from tre_orchestrator.cli.up import State
 from tre_orchestrator.errors import Invalid, Refusal, Refused
 from tre_orchestrator.governance.apply import apply
@@ -23,7 +23,6 @@ from tre_orchestrator.ledger.append import console as at_console
 from tre_orchestrator.ledger.database import Database
 from tre_orchestrator.settings import load_settings
 
-console = Console(highlight=False, soft_wrap=True)
 app = typer.Typer(help="Let people in.", no_args_is_help=True)
 
 
@@ -63,7 +62,7 @@ def first(
 
 
 @app.command()
-def invite(person: str, state: State = None) -> None:
+def invite(person: str, state: State = None, url: Url = None) -> None:
     """A one-time link for a person who has never signed in (you need the role ops; the ledger shows it)."""
-    link = api(load_settings(state)).post(f"/api/people/{person}/invitation")["link"]
+    link = api(state, url).post(f"/api/people/{person}/invitation")["link"]
     console.print(f"Give this to {person} by a way only they read; it works once, within 10 minutes: {link}")

@@ -11,19 +11,17 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tre_orchestrator.cli.client import ApiClient, api
+from tre_orchestrator.cli.client import ApiClient, Url, api
+from tre_orchestrator.cli.terminal import console
 from tre_orchestrator.cli.up import State
 from tre_orchestrator.errors import Invalid
-from tre_orchestrator.settings import load_settings
 
 app = typer.Typer(
     help="Requests to release results: list, show, draft, submit, withdraw, download.", no_args_is_help=True
 )
-console = Console(highlight=False, soft_wrap=True)
 
 Project = Annotated[str, typer.Argument(help="The project's name")]
 Number = Annotated[int, typer.Argument(help="The request's number")]
@@ -35,11 +33,12 @@ def list_(
     project: Annotated[str | None, typer.Argument(help="A project; your own requests if not given")] = None,
     queue: Annotated[bool, typer.Option("--queue", help="What waits for you as a checker")] = False,
     state: State = None,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """List your requests, a project's, or a checker's queue."""
     path = "/api/queue" if queue else f"/api/projects/{_part(project)}/requests" if project else "/api/requests"
-    found = _api(state).get(path)
+    found = api(state, url).get(path)
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
@@ -56,9 +55,9 @@ def list_(
 
 
 @app.command()
-def show(project: Project, number: Number, state: State = None, as_json: Json = False) -> None:
+def show(project: Project, number: Number, state: State = None, url: Url = None, as_json: Json = False) -> None:
     """Show one request as you may see it: files, findings, what is missing, what you can do."""
-    found = _api(state).get(_one(project, number))
+    found = api(state, url).get(_one(project, number))
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
@@ -70,25 +69,26 @@ def draft(
     project: Project,
     folder: Annotated[str, typer.Argument(help="A folder below /outputs of your workspace")],
     state: State = None,
+    url: Url = None,
 ) -> None:
     """Begin a request from a folder, with what `tre_airlock.submit` left there. Complete it in the portal."""
-    made = _api(state).post(f"/api/projects/{_part(project)}/requests", {"folder": folder})
+    made = api(state, url).post(f"/api/projects/{_part(project)}/requests", {"folder": folder})
     console.print(f"Draft {made['id']} made. Complete it in the portal, then submit it.")
     _say_missing(made)
 
 
 @app.command()
-def submit(project: Project, number: Number, state: State = None) -> None:
+def submit(project: Project, number: Number, state: State = None, url: Url = None) -> None:
     """Copy the folder out of your workspace and hand the request in. Every missing field is named."""
-    client = _api(state)
+    client = api(state, url)
     done = client.post(f"{_one(project, number)}/submission", {"version": _version(client, project, number)})
     console.print(f"Request {number} was handed in with {len(done['files'])} files. Now: {done['state_label']}.")
 
 
 @app.command()
-def withdraw(project: Project, number: Number, state: State = None) -> None:
+def withdraw(project: Project, number: Number, state: State = None, url: Url = None) -> None:
     """Take a request back for good."""
-    client = _api(state)
+    client = api(state, url)
     client.post(f"{_one(project, number)}/withdrawal", {"version": _version(client, project, number)})
     console.print(f"Request {number} is withdrawn.")
 
@@ -99,13 +99,14 @@ def download(
     number: Number,
     to: Annotated[Path | None, typer.Option("--to", help="File to write; default: <project>-request-<no>.zip")] = None,
     state: State = None,
+    url: Url = None,
 ) -> None:
     """Fetch a released bundle. The fetch is recorded. Then check it with `tre bundle verify`."""
     target = to or Path(f"{project}-request-{number}.zip")
     if target.exists():
         raise Invalid("file-exists", f"{target} exists already. Name another file with --to.")
-    target.write_bytes(_api(state).download(f"{_one(project, number)}/bundle"))
-    console.print(f"Wrote {target}. Check it: tre bundle verify {target}")
+    target.write_bytes(api(state, url).download(f"{_one(project, number)}/bundle"))
+    console.print(f"Wrote {target}. Check it: `tre bundle verify {target}`")
 
 
 def _say(found: dict[str, Any]) -> None:
@@ -143,7 +144,3 @@ def _one(project: str, number: int) -> str:
 
 def _part(name: str) -> str:
     return quote(name, safe="")
-
-
-def _api(state: Path | None) -> ApiClient:
-    return api(load_settings(state))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import getpass
 import json
 from dataclasses import asdict
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from tre_orchestrator.cli.client import api, token_path
+from tre_orchestrator.cli.client import Url, api, is_token, token_path
+from tre_orchestrator.cli.terminal import console
 from tre_orchestrator.cli.up import State, say_links
 from tre_orchestrator.demo.seed import is_demo
 from tre_orchestrator.errors import Invalid, TreError
@@ -22,10 +23,8 @@ from tre_orchestrator.ops import doctor as checks
 from tre_orchestrator.ops import health, machine
 from tre_orchestrator.settings import Settings, load_settings
 from tre_orchestrator.workspaces import rows
-from tre_orchestrator.workspaces.sandbox.client import SandboxBackend
 from tre_orchestrator.workspaces.tables import WorkspaceState
 
-console = Console(highlight=False, soft_wrap=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 demo = typer.Typer(help="The demo's own commands.", no_args_is_help=True)
 
@@ -46,8 +45,8 @@ def status(state: State = None, as_json: Json = False) -> None:
     process = machine.running_process(settings)
     answers = {name: health.health_of(settings, name) for name in health.PROCESSES} if process else {}
     records = health.read_records(settings) if process else []
-    workspaces = _running_workspaces(settings)
-    supervisor = _supervisor(settings)
+    workspaces, figures = _from_database(settings)
+    supervisor = health.supervisor_health(settings)
     ok = process is not None and supervisor.ok and all(answer.ok for answer in answers.values())
     if as_json:
         facts = {
@@ -56,7 +55,7 @@ def status(state: State = None, as_json: Json = False) -> None:
             "process": process,
             "url": settings.people_origin,
             "processes": [{**asdict(record), **asdict(answers[record.process])} for record in records],
-            "supervisor": asdict(supervisor),
+            "supervisor": {**asdict(supervisor), **(asdict(figures) if figures else {})},
             "workspaces": workspaces,
         }
         typer.echo(json.dumps(facts, indent=2))
@@ -105,10 +104,12 @@ def metrics(process: Annotated[str, typer.Argument(help="hub, web, gate or contr
 
 
 def login(
-    token: Annotated[str, typer.Option(prompt="Token (from your account page)", hide_input=True)], state: State = None
+    token: Annotated[str, typer.Option(prompt="Token (from your account page)", hide_input=True)],
+    state: State = None,
+    url: Url = None,
 ) -> None:
     """Sign in with the short-lived token from your account page; it is kept for you alone."""
-    if not token.startswith("tre_"):
+    if not is_token(token):
         raise Invalid(
             "not-a-token", "That is not a token of a TRE: it starts with tre_. Copy it from your account page."
         )
@@ -117,13 +118,13 @@ def login(
     path.touch(mode=0o600)
     path.chmod(0o600)
     path.write_text(token + "\n", encoding="utf-8")
-    person = api(load_settings(state)).get("/api/me")
+    person = api(state, url).get("/api/me")
     console.print(f"Signed in as {person['full_name']}.")
 
 
-def whoami(state: State = None) -> None:
+def whoami(state: State = None, url: Url = None) -> None:
     """Who the kept token belongs to."""
-    console.print(api(load_settings(state)).get("/api/me")["full_name"])
+    console.print(api(state, url).get("/api/me")["full_name"])
 
 
 @demo.command("links")
@@ -140,22 +141,15 @@ def links(state: State = None) -> None:
         db.dispose()
 
 
-def _supervisor(settings: Settings) -> health.Health:
-    try:
-        found = SandboxBackend(settings).status()
-    except TreError:
-        return health.Health("supervisor", False, "does not answer. `tre down` and `tre up` start it again.")
-    return health.Health("supervisor", True, f"answers: mode {found.mode}, limits by {found.limits}.")
-
-
-def _running_workspaces(settings: Settings) -> list[dict[str, str]]:
+def _from_database(settings: Settings) -> tuple[list[dict[str, str]], health.SupervisorFigures | None]:
+    """The workspaces that run, and the supervisor's figures; nothing where there is no database yet."""
     if not _sqlite_exists(settings):
-        return []
+        return [], None
     db = _database(settings)
     try:
         with db.read() as session:
             views = rows.in_state(session, WorkspaceState.starting, WorkspaceState.running, WorkspaceState.ending)
-            return [
+            workspaces = [
                 {
                     "workspace": view.id,
                     "person": view.person,
@@ -165,6 +159,7 @@ def _running_workspaces(settings: Settings) -> list[dict[str, str]]:
                 }
                 for view in views
             ]
+            return workspaces, health.supervisor_figures(session, dt.datetime.now(dt.UTC))
     finally:
         db.dispose()
 

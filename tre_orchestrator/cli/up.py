@@ -1,4 +1,4 @@
-"""`tre up`, `tre down`, `tre restart`: one machine's TRE as a whole.
+"""`tre up`: one machine's TRE as a whole.
 
 `tre up` prepares the state folder, starts the supervisor (which keeps people's workspaces through crashes and
 restarts), then the web, hub, gate and controller, watches them, and says how to get in. Ending it ends the workspaces,
@@ -12,16 +12,16 @@ import datetime as dt
 import getpass
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from tre_orchestrator.catalogue.names import PersonId, WorkspaceId
+from tre_orchestrator.cli.terminal import console
 from tre_orchestrator.demo.seed import seed
 from tre_orchestrator.errors import TreError
 from tre_orchestrator.governance.credentials import issue_login_link
@@ -44,8 +44,6 @@ from tre_orchestrator.workspaces.tables import WorkspaceState
 
 _STOPPED = EndReason("tre-stopped", "The TRE on this machine was stopped. Start the workspace again when it is back.")
 _WARNING_SECONDS = 5.0
-_STOP_SECONDS = 60.0
-console = Console(highlight=False, soft_wrap=True)
 
 State = Annotated[Path | None, typer.Option("--state", help="The state folder. Default: TRE_STATE_DIR, else .tre")]
 
@@ -194,38 +192,6 @@ def _told() -> Iterator[None]:
         _warn(error.sentence)
 
 
-def down(
-    state: State = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask when workspaces are running")] = False,
-) -> None:
-    """End this machine's TRE with its workspaces; asks first when any are running."""
-    settings = load_settings(state)
-    process = machine.running_process(settings)
-    backend = SandboxBackend(settings)
-    running = backend.running()
-    if running and not yes:
-        typer.confirm(f"{len(running)} workspaces are running. End them? What is not saved is lost", abort=True)
-    if process is None:
-        if backend.shutdown():
-            console.print("No `tre up` was running; the supervisor it left behind has been ended with its workspaces.")
-        else:
-            console.print("Nothing runs here.")
-        return
-    machine.signal_running(settings, process, signal.SIGTERM)
-    _wait_until(lambda: machine.running_process(settings) is None, "not-stopped", f"Process {process} has not ended")
-    console.print("Stopped.")
-
-
-def restart(state: State = None) -> None:
-    """Restart hub, web, gate and controller; workspaces keep running."""
-    settings = load_settings(state)
-    process = machine.running_process(settings)
-    if process is None:
-        raise TreError("not-up", "No TRE runs on this state folder. Start one with `tre up`.")
-    machine.signal_running(settings, process, signal.SIGUSR1)
-    console.print("Restart asked for; `tre status` shows when every process answers again.")
-
-
 def _say_ready(db: Database, settings: Settings, operator: Actor) -> None:
     console.print(f"\n[bold green]Ready:[/] {settings.people_origin}")
     with db.read() as session:
@@ -265,14 +231,6 @@ def say_links(db: Database, settings: Settings, operator: Actor) -> None:
     for person, why_not in people:
         if why_not is not None:
             console.print(escape(f"  {person.spec.full_name}: no link. {why_not.sentence}"))
-
-
-def _wait_until(done: Callable[[], bool], code: str, what: str) -> None:
-    deadline = time.monotonic() + _STOP_SECONDS
-    while not done():
-        if time.monotonic() > deadline:
-            raise TreError(code, f"{what} within {_STOP_SECONDS:g} s. See its terminal and the folder log/.")
-        time.sleep(0.1)
 
 
 def _say(sentence: str) -> None:

@@ -48,6 +48,7 @@ from tre_orchestrator.ledger.canonical import Json
 __all__ = [
     "Applied",
     "apply",
+    "check_coherent",
     "list_datasets",
     "list_people",
     "list_profiles",
@@ -85,7 +86,7 @@ def apply(session: Session, objects: Sequence[Object], actor: Actor, now: dt.dat
     }
     before = Declared.of([_model(row) for row in rows.values()])
     _check_actor(session, actor, objects, before, now)
-    _check_coherent(session, objects, before, actor)
+    check_coherent(session, objects, actor.id if actor.kind == "person" else None)
     done: dict[str, list[str]] = {"created": [], "changed": [], "unchanged": []}
     try:
         for one in objects:
@@ -119,9 +120,14 @@ def _check_actor(session: Session, actor: Actor, objects: Sequence[Object], befo
         raise Refused([Refusal("own-entry", "You may not change your own entry. Another ops person must apply it.")])
 
 
-def _check_coherent(session: Session, objects: Sequence[Object], before: Declared, actor: Actor) -> None:
-    hashed = [Hashed(row.dataset, row.version, row.folder) for row in session.scalars(select(ManifestRow))]
-    found = faults(objects, before, hashed, actor.id if actor.kind == "person" else None)
+def check_coherent(session: Session | None, objects: Sequence[Object], actor: str | None = None) -> None:
+    """Raise `CatalogueErrors` with every fault of the catalogue that these objects would make: of the one in the
+    database, or with no session of these objects on their own. `actor` is the applying person."""
+    before, hashed = Declared.of([]), []
+    if session is not None:
+        before = Declared.of([_model(row) for row in session.scalars(select(CatalogueRow))])
+        hashed = [Hashed(row.dataset, row.version, row.folder) for row in session.scalars(select(ManifestRow))]
+    found = faults(objects, before, hashed, actor)
     if found:
         raise CatalogueErrors([Fault(f"{kind}/{name}", None, field, reason) for kind, name, field, reason in found])
 

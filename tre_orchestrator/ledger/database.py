@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from tre_orchestrator.errors import Unavailable
+from tre_orchestrator.ledger.tre_verify import leaf_hash
 
 _BUSY_SECONDS = 30
 _WRITE = "tre_write"
@@ -134,6 +135,7 @@ def _engine(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # SQLAlchemy's own BEGIN below decides
+        connection.create_function("ledger_leaf", 1, leaf_hash, deterministic=True)
         cursor = connection.cursor()
         for pragma in (
             "journal_mode=WAL",

@@ -63,22 +63,20 @@ def around_link(
         raise Invalid("ledger-form", f"'{kind}' about '{subject}' by '{actor.id}' does not have a ledger entry's form.")
     if now.tzinfo is None:
         raise ValueError("a moment without time zone")
-    first = canonical(
-        {
-            "actor": {"id": actor.id, "kind": actor.kind},
-            "at": utc_text(now),
-            "body": commitment,
-            "facts": facts,
-            "kind": kind,
-            "prev": "",
-        }
+    said = (
+        f'{{"actor":{{"id":{_json(actor.id)},"kind":"{actor.kind}"}},"at":"{utc_text(now)}",'
+        f'"body":{_json(commitment)},"facts":{_json(facts)},"kind":"{kind}","prev":"'
     )
-    last = canonical({"subject": subject, "v": 1})
-    if len(first) + len(last) > ENTRY_MAX_BYTES:
+    before, after = said.encode(), f'"subject":{_json(subject)},"v":1}}'.encode()
+    if len(before) + len(after) > ENTRY_MAX_BYTES:
         raise Invalid("ledger-too-long", f"The facts for the ledger are over {ENTRY_MAX_BYTES} bytes. Use the body.")
-    return Around(first[: -len('"}')], last[len("{") :])
+    return Around(before, after)
+
+
+def _json(value: Json) -> str:
+    return canonical(value).decode()
 
 
 def utc_text(moment: dt.datetime) -> str:
     """A moment as the ledger writes it: UTC, microseconds, `Z`; sorts as text."""
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(dt.UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

@@ -25,6 +25,7 @@ class EntryRow(NamedTuple):
     seq: int
     kind: str
     subject: str
+    prev: bytes
     leaf: bytes
     entry: bytes
     salt: bytes | None
@@ -58,6 +59,7 @@ def entry_rows(session: Session, size: int) -> Iterator[EntryRow]:
                 LedgerEntry.seq,
                 LedgerEntry.kind,
                 LedgerEntry.subject,
+                LedgerEntry.prev,
                 LedgerEntry.leaf,
                 LedgerEntry.entry,
                 LedgerBody.salt,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Verify a TRE's ledger export or a released bundle, with nothing but this file, Python 3.9+ and `cryptography`.
 
-    tre_verify.py ledger EXPORT --key PUBLIC_KEY [--since CHECKPOINT] [--witness VKEY]
+    tre_verify.py ledger EXPORT --key PUBLIC_KEY [--since KEPT] [--witness VKEY]
     tre_verify.py bundle FILE.zip --key PUBLIC_KEY
 
 Exit code 0: verified. 1: not verified, with the reason. 2: the command could not be understood. Whatever this program
@@ -238,7 +238,7 @@ def read_checkpoint(text: str, key: Key, witnesses: Iterable[Key] = ()) -> Check
         raise NotVerified("The checkpoint holds a line that this verifier does not understand.")
     if key.name and key.name != origin:
         raise NotVerified(f"The checkpoint is of ledger '{origin}', the key is for '{key.name}'.")
-    signed = [_signature_line(line) for line in signature_lines[:-1]]
+    signed = [signature_line(line) for line in signature_lines[:-1]]
     if not any(_line_holds(key, origin, name, blob, body) for name, blob in signed):
         raise NotVerified("The checkpoint is not signed by the key you gave.")
     seen = []
@@ -249,7 +249,8 @@ def read_checkpoint(text: str, key: Key, witnesses: Iterable[Key] = ()) -> Check
     return Checkpoint(origin, int(size), root, time[5:], tuple(seen))
 
 
-def _signature_line(line: str) -> tuple[str, bytes]:
+def signature_line(line: str) -> tuple[str, bytes]:
+    """Name and signature of one line under a checkpoint."""
     name, _, blob = line[2:].partition(" ")
     return name, _base64(blob, "a signature of the checkpoint")
 
@@ -275,7 +276,10 @@ def _base64(text: str, what: str) -> bytes:
     return raw
 
 
-# --- Strict JSON: no duplicate keys, no floating point ---------------------------------------------------------------
+# --- JSON: strict (no duplicate keys, no floating point) and canonical (RFC 8785) ------------------------------------
+
+_SAFE_INTEGER = 2**53 - 1
+_MAX_DEPTH = 32
 
 
 def _no_number(text: str) -> Any:
@@ -307,6 +311,35 @@ def strict_json(raw: bytes, what: str) -> Any:
         raise NotVerified(f"{what} is not JSON that everybody reads the same way ({error}).") from None
 
 
+def canonical_json(raw: bytes, what: str) -> Any:
+    """The value of canonical JSON bytes (RFC 8785, whole numbers only); raises when any byte could stand otherwise."""
+    value = strict_json(raw, what)
+    try:
+        same = _encode(_ordered(value, 0)).encode() == raw
+    except ValueError as error:
+        raise NotVerified(f"{what} is not canonical JSON ({error}).") from None
+    if not same:
+        raise NotVerified(f"{what} is not in its one right form, canonical JSON.")
+    return value
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def _ordered(value: Any, depth: int) -> Any:
+    """`value` with the keys of its objects in canonical order: that of their UTF-16 code units."""
+    if isinstance(value, (dict, list)) and depth >= _MAX_DEPTH:
+        raise ValueError(f"nested more than {_MAX_DEPTH} levels deep")
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+        return {key: _ordered(value[key], depth + 1) for key in keys}
+    if isinstance(value, list):
+        return [_ordered(item, depth + 1) for item in value]
+    if isinstance(value, int) and abs(value) > _SAFE_INTEGER:
+        raise ValueError("a number that is not exact in every reader")
+    return value
+
+
 def _object(value: Any, keys: set[str], what: str) -> dict[str, Any]:
     if not isinstance(value, dict) or set(value) != keys:
         found = ", ".join(sorted(set(value) ^ keys)) if isinstance(value, dict) else "not an object"
@@ -316,10 +349,9 @@ def _object(value: Any, keys: set[str], what: str) -> dict[str, Any]:
 
 def _line_object(line: bytes, keys: set[str], what: str) -> dict[str, Any]:
     """The object of a whole line in its one right form, so that no byte of it can differ unnoticed."""
-    value = _object(strict_json(line, what), keys, what)
-    if json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n" != line:
-        raise NotVerified(f"{what} is not in its one right form.")
-    return value
+    if line[-1:] != b"\n":
+        raise NotVerified(f"{what} is not JSON that everybody reads the same way (it has no end): it was cut off.")
+    return _object(canonical_json(line[:-1], what), keys, what)
 
 
 # --- Ledger export ---------------------------------------------------------------------------------------------------
@@ -328,15 +360,18 @@ _LINE_MAX = 4 * 1024 * 1024
 _BATCH = 1024
 _ENTRY_KEYS = ("actor", "at", "body", "facts", "kind", "prev", "seq", "subject", "v")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
-_ENTRY_START = re.compile(
+_TEXT = r'"[^"\\\x00-\x1f]*"'
+_VALUE = rf"(?:{_TEXT}|0|-?[1-9][0-9]{{0,14}}|true|false|null)"
+_FACT = rf'"[ !#-\[\]-~]*":{_VALUE}'
+_PLAIN_ENTRY = re.compile(
     r'\{"actor":\{"id":"[^"\\\x00-\x1f]+","kind":"(?:person|software|console)"\},'
-    rf'"at":"{_TIME.pattern}","body":(?:null|"([0-9a-f]{{64}})"),"facts":'
-)
-"""The plain form of an entry up to its facts. What does not match is parsed whole, or refused."""
-_ENTRY_END = re.compile(
-    r',"kind":"[^"\\\x00-\x1f]+","prev":"([0-9a-f]{64})","seq":([1-9][0-9]{0,17}),'
+    rf'"at":"{_TIME.pattern}","body":(?:null|"([0-9a-f]{{64}})"),"facts":\{{((?:{_FACT}(?:,{_FACT})*)?)\}},'
+    r'"kind":"[^"\\\x00-\x1f]+","prev":"([0-9a-f]{64})","seq":([1-9][0-9]{0,14}),'
     r'"subject":"[^"\\\x00-\x1f]+","v":1\}'
 )
+"""An entry with plain facts: no escapes, no nesting, short numbers, ASCII keys. What matches is canonical when its keys
+are in order; what does not match is parsed whole and written again, or refused."""
+_FACT_KEY = re.compile(r'"([^"]*)":')
 
 
 @dataclass(frozen=True)
@@ -424,24 +459,20 @@ class EntryReader:
     def run(self) -> bytes:
         """The line after the last entry."""
         self._grow()
-        start_form, end_form, scan = _ENTRY_START.match, _ENTRY_END.fullmatch, _pairs.scan_once  # type: ignore[attr-defined]
-        sha256, leaves, seq, prev = hashlib.sha256, self._leaves, 1, "0" * 64
+        plain_form, keys_of, sha256 = _PLAIN_ENTRY.fullmatch, _FACT_KEY.findall, hashlib.sha256
+        leaves, seq, prev = self._leaves, 1, "0" * 64
         for line in self._lines:
-            start = end = None
             stored = line[:-1]
             try:
-                text = stored.decode()
-                start = start_form(text)
-                if start:
-                    facts, at = scan(text, start.end())
-                    end = end_form(text, at)
-            except (ValueError, StopIteration, RecursionError):
+                plain = plain_form(stored.decode())
+            except ValueError:
                 raise NotVerified(f"The line for entry {seq} is not JSON that everybody reads the same way.") from None
-            if start and end and type(facts) is tuple and len(dict(facts)) == len(facts) and text.count("{") == 3:
-                self._commitment = start[1]
-                said_prev, said_seq = end[1], end[2]
+            keys = keys_of(plain[2]) if plain else []
+            if plain and sorted(set(keys)) == keys:
+                self._commitment, said_prev, said_seq = plain[1], plain[3], plain[4]
             elif line.startswith(b'{"actor"'):
-                self._commitment, said_prev, said_seq = _read_entry(stored, seq)
+                entry = _read_entry(stored, f"Entry {seq}")
+                self._commitment, said_prev, said_seq = entry["body"], entry["prev"], str(entry["seq"])
             elif self._is_body(line, seq - 1):
                 continue
             else:
@@ -485,16 +516,17 @@ class EntryReader:
             raise NotVerified(f"The text after entry {seq} does not belong to it.")
         if hashlib.sha256(bytes.fromhex(salt) + body.encode()).hexdigest() != self._commitment:
             raise NotVerified(f"The text of entry {seq} is not the one that was recorded.")
+        canonical_json(body.encode(), f"The text of entry {seq}")
         self._commitment = None
         self.bodies += 1
         return True
 
 
-def _read_entry(stored: bytes, seq: int) -> tuple[str | None, str, str]:
-    """Commitment, `prev` and `seq` of an entry that is not in the plain form: escapes in names, facts in facts."""
-    entry = _object(strict_json(stored, f"Entry {seq}"), set(_ENTRY_KEYS), f"Entry {seq}")
-    actor = _object(entry["actor"], {"id", "kind"}, f"The actor of entry {seq}")
-    body, said_seq = entry["body"], entry["seq"]
+def _read_entry(stored: bytes, what: str) -> dict[str, Any]:
+    """An entry of any facts, once it has the form of version 1 and its one right bytes."""
+    entry = _object(canonical_json(stored, what), set(_ENTRY_KEYS), what)
+    actor = _object(entry["actor"], {"id", "kind"}, f"{what}: its actor")
+    body = entry["body"]
     texts = (entry["at"], entry["kind"], entry["prev"], entry["subject"], actor["id"], "" if body is None else body)
     if (
         not all(isinstance(text, str) for text in texts)
@@ -502,12 +534,12 @@ def _read_entry(stored: bytes, seq: int) -> tuple[str | None, str, str]:
         or not (body is None or _HEX64.fullmatch(body))
         or not isinstance(entry["facts"], dict)
         or actor["kind"] not in ("person", "software", "console")
-        or type(said_seq) is not int
+        or type(entry["seq"]) is not int
         or type(entry["v"]) is not int
         or entry["v"] != 1
     ):
-        raise NotVerified(f"Entry {seq} does not have the form of a version 1 entry.")
-    return body, entry["prev"], str(said_seq)
+        raise NotVerified(f"{what} does not have the form of a version 1 entry.")
+    return entry
 
 
 def _out_of_order(seq: int, said_seq: str) -> NotVerified:
@@ -642,9 +674,9 @@ def _proven(proof: Any, key: Key) -> tuple[Checkpoint, dict[str, Any]]:
     ):
         raise NotVerified(f"{PROOF} does not have the form this verifier understands.")
     raw = _base64(proof["entry"], "the ledger entry")
-    entry = _object(strict_json(raw, "The ledger entry"), set(_ENTRY_KEYS), "The ledger entry")
+    entry = _read_entry(raw, "The ledger entry")
     checkpoint = read_checkpoint(proof["checkpoint"], key)
-    if type(entry["v"]) is not int or entry["v"] != 1 or entry["seq"] != index + 1 or checkpoint.size != size:
+    if entry["seq"] != index + 1 or checkpoint.size != size:
         raise NotVerified("The inclusion proof, its ledger entry and its checkpoint do not belong together.")
     verify_inclusion(leaf_hash(raw), index, size, [bytes.fromhex(one) for one in hashes], checkpoint.root)
     return checkpoint, entry
@@ -653,7 +685,7 @@ def _proven(proof: Any, key: Key) -> tuple[Checkpoint, dict[str, Any]]:
 def _same_approval(entry: dict[str, Any], predicate: dict[str, Any]) -> None:
     """The ledger approved what the attestation says, not something else."""
     facts = entry["facts"]
-    if entry["kind"] != "release.approved" or not isinstance(facts, dict):
+    if entry["kind"] != "release.approved":
         raise NotVerified("The ledger entry in the bundle is not the approval of a release.")
     if entry["subject"] != f"request/{predicate['project']}/{predicate['request']}":
         raise NotVerified("The ledger approved another request than the attestation is about.")
@@ -797,6 +829,29 @@ def read_member(file: BinaryIO, members: dict[str, Member], name: str) -> bytes:
     return b"".join(_unpack(file, member))
 
 
+# --- What somebody kept from before -----------------------------------------------------------------------------------
+
+
+def kept_checkpoint(path: Path, key: Key) -> Checkpoint:
+    """The signed checkpoint in a file that was kept: a checkpoint, a released bundle, or an export."""
+    with path.open("rb") as file:
+        start = file.read(10)
+        file.seek(0)
+        if start.startswith(b"PK"):
+            proof = strict_json(read_member(file, read_zip(file, DEFAULT_MAX_BYTES), PROOF), PROOF)
+            text = proof.get("checkpoint") if isinstance(proof, dict) else None
+        elif start.startswith(b'{"export"'):
+            last = b""
+            for line in read_lines(file):
+                last = line
+            text = _line_object(last, {"checkpoint"}, f"The last line of {path.name}")["checkpoint"]
+        else:
+            text = file.read(_LINE_MAX).decode("utf-8")
+    if not isinstance(text, str):
+        raise NotVerified(f"{path.name} holds no checkpoint.")
+    return read_checkpoint(text, key)
+
+
 # --- Command line ----------------------------------------------------------------------------------------------------
 
 
@@ -814,7 +869,7 @@ def say_ledger(verdict: LedgerVerdict) -> str:
     if verdict.since:
         return text + f"It continues your checkpoint of {verdict.since.time} ({verdict.since.size} entries).\n"
     return text + (
-        "Nothing was compared with an earlier state: give --since with a checkpoint you kept, "
+        "Nothing was compared with an earlier state: give --since with a checkpoint, bundle or export you kept, "
         "to learn whether the past was rewritten or cut off.\n"
     )
 
@@ -838,7 +893,7 @@ def main(arguments: list[str] | None = None) -> int:
     ledger = commands.add_parser("ledger", help="a ledger export")
     ledger.add_argument("file", type=Path)
     ledger.add_argument("--key", type=Path, required=True, help="file with the TRE's public key")
-    ledger.add_argument("--since", type=Path, help="file with a checkpoint you kept from before")
+    ledger.add_argument("--since", type=Path, help="what you kept from before: a checkpoint, a bundle or an export")
     ledger.add_argument(
         "--witness", action="append", default=[], help="name+hash+key of a witness that must have signed"
     )
@@ -852,7 +907,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "bundle":
             said = say_bundle(verify_bundle(given.file, key, given.max_bytes))
         else:
-            since = read_checkpoint(given.since.read_text(encoding="utf-8"), key) if given.since else None
+            since = kept_checkpoint(given.since, key) if given.since else None
             witnesses = [read_key(line) for line in given.witness]
             with given.file.open("rb") as file:
                 said = say_ledger(verify_export(read_lines(file), key, since, witnesses))

@@ -1,7 +1,8 @@
 """Verify this TRE's own database: what an outsider would check of an export, and what only the database can show.
 
-Entries, chain and every checkpoint by the outsiders' verifier; then that look-up columns, kept subtree hashes, the
-head row and the bodies agree with the entries' bytes.
+Entries, chain and every checkpoint by the outsiders' verifier; then that every column beside the bytes, the kept
+subtree hashes, the head row and the bodies agree with the entries' bytes, that a body that is gone was erased on the
+record, and that the database still refuses to change the past.
 """
 
 from __future__ import annotations
@@ -10,13 +11,22 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from tre_orchestrator.ledger.checkpoints import latest_checkpoint
+from tre_orchestrator.ledger.append import ERASED
+from tre_orchestrator.ledger.entry import utc_text
 from tre_orchestrator.ledger.export import EntryRow, entry_lines, entry_rows
+from tre_orchestrator.ledger.guarded import why_unguarded
 from tre_orchestrator.ledger.nodes import STEP, WIDTH
-from tre_orchestrator.ledger.tables import LedgerCheckpoint, LedgerHead, LedgerNode
+from tre_orchestrator.ledger.tables import (
+    LedgerBody,
+    LedgerCheckpoint,
+    LedgerCosignature,
+    LedgerEntry,
+    LedgerHead,
+    LedgerNode,
+)
 from tre_orchestrator.ledger.tre_verify import (
     Checkpoint,
     EntryReader,
@@ -24,7 +34,9 @@ from tre_orchestrator.ledger.tre_verify import (
     NotVerified,
     check_continues,
     complete_root,
+    leaf_hash,
     read_checkpoint,
+    signature_line,
 )
 
 
@@ -46,13 +58,16 @@ def verify_database(session: Session, key: Key, since: Checkpoint | None = None)
     `key` is the public key of the TRE, `since` an earlier checkpoint that was kept elsewhere.
     """
     head_seq, head_leaf = session.execute(select(LedgerHead.seq, LedgerHead.leaf)).one()
-    signed = [read_checkpoint(text, key) for text in session.execute(select(LedgerCheckpoint.text)).scalars()]
+    signed = _checkpoints(session, key)
     columns = _Columns(session, head_seq)
     sizes = {checkpoint.size for checkpoint in signed} | ({since.size} if since else set())
     reader = EntryReader(columns.lines(), sizes)
     reader.run()
-    if columns.leaf != head_leaf:
+    if columns.leaf != head_leaf or _count(session, LedgerEntry) != head_seq:
         raise NotVerified("The head row does not name the newest entry.")
+    if _count(session, LedgerBody) != reader.bodies:
+        raise NotVerified("A text lies here that belongs to no entry.")
+    columns.check_erasures()
     for checkpoint in signed:
         if checkpoint.size > head_seq or reader.roots[checkpoint.size] != checkpoint.root:
             raise NotVerified(
@@ -63,15 +78,35 @@ def verify_database(session: Session, key: Key, since: Checkpoint | None = None)
         origin = signed[0].origin if signed else since.origin
         check_continues(since, Checkpoint(origin, head_seq, reader.tree.root(), "now"), reader.roots)
     _check_nodes(session, columns.blocks)
-    latest = latest_checkpoint(session)
+    unguarded = why_unguarded(session)
+    if unguarded is not None:
+        raise NotVerified(f"What is here holds, but the database no longer refuses to change it: {unguarded}.")
     return DatabaseVerdict(
         entries=head_seq,
-        signed=latest.size if latest else 0,
+        signed=max((checkpoint.size for checkpoint in signed), default=0),
         checkpoints=len(signed),
         bodies=reader.bodies,
-        erased=columns.erased,
+        erased=len(columns.erased),
         root=reader.tree.root().hex(),
     )
+
+
+def _checkpoints(session: Session, key: Key) -> list[Checkpoint]:
+    """Every stored checkpoint, once its signature held and its row and its witnesses' lines say the same."""
+    signed = []
+    for row in session.scalars(select(LedgerCheckpoint).order_by(LedgerCheckpoint.size)):
+        said = read_checkpoint(row.text, key)
+        if (said.size, said.root, said.time) != (row.size, row.root, utc_text(row.at)):
+            raise NotVerified(f"The checkpoint of {said.time} is filed under another size, root or time than it says.")
+        signed.append(said)
+    for line in session.scalars(select(LedgerCosignature)):
+        if signature_line(line.line)[0] != line.witness:
+            raise NotVerified(f"A signature of the checkpoint over {line.size} entries is filed under another witness.")
+    return signed
+
+
+def _count(session: Session, table: type[LedgerEntry | LedgerBody | LedgerNode]) -> int:
+    return session.execute(select(func.count()).select_from(table)).scalar_one()
 
 
 class _Columns:
@@ -81,9 +116,10 @@ class _Columns:
         self._session = session
         self._size = size
         self.leaf = bytes(32)
-        self.erased = 0
+        self.erased: set[int] = set()
         self.blocks: list[bytes] = []
         self._open: list[bytes] = []
+        self._gone: set[int] = set()
 
     def lines(self) -> Iterator[bytes]:
         for row in entry_rows(self._session, self._size):
@@ -91,19 +127,36 @@ class _Columns:
             yield from entry_lines(row, bodies=True)
         yield b"{}\n"
 
+    def check_erasures(self) -> None:
+        """A text that is gone was erased on the record, and what was erased is gone."""
+        if lost := self._gone - self.erased:
+            raise NotVerified(f"The text of entry {min(lost)} is gone, and no entry records that it was erased.")
+        if back := self.erased - self._gone:
+            raise NotVerified(
+                f"The text of entry {min(back)} was erased, as an entry says, but it is here or never was."
+            )
+
     def _check(self, row: EntryRow) -> None:
         try:
             said = json.loads(row.entry)
-            agrees = isinstance(row.entry, bytes) and (said["seq"], said["kind"], said["subject"]) == (
+            filed = isinstance(row.entry, bytes) and (said["seq"], said["kind"], said["subject"], said["prev"]) == (
                 row.seq,
                 row.kind,
                 row.subject,
+                row.prev.hex(),
             )
-            self.erased += said["body"] is not None and row.body is None
-        except (ValueError, KeyError, TypeError):
-            agrees = False
-        if not agrees:
-            raise NotVerified(f"Entry {row.seq} is filed under another number, kind or subject than its bytes say.")
+            if said["body"] is not None and row.body is None:
+                self._gone.add(row.seq)
+            if said["kind"] == ERASED:
+                self.erased.add(int(said["facts"]["seq"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            filed = False
+        if not filed:
+            raise NotVerified(
+                f"Entry {row.seq} is filed under another number, kind, subject or predecessor than its bytes say."
+            )
+        if leaf_hash(row.entry) != row.leaf:
+            raise NotVerified(f"The hash that is filed with entry {row.seq} is not that of its bytes.")
         self.leaf = row.leaf
         self._open.append(row.leaf)
         if len(self._open) == WIDTH:
@@ -113,17 +166,19 @@ class _Columns:
 
 def _check_nodes(session: Session, level_hashes: list[bytes]) -> None:
     """Every kept subtree hash is the one its entries have. `level_hashes`: the true ones of the lowest kept level."""
-    level = STEP
+    level, checked = STEP, 0
     while True:
         query = select(LedgerNode.position, LedgerNode.hash).where(LedgerNode.level == level)
         kept = session.execute(query.order_by(LedgerNode.position)).all()
         if not kept:
-            return
-        for position, kept_hash in kept:
-            if position >= len(level_hashes) or level_hashes[position] != kept_hash:
+            break
+        for place, (position, kept_hash) in enumerate(kept):
+            if position != place or position >= len(level_hashes) or level_hashes[position] != kept_hash:
                 raise NotVerified(f"A kept subtree hash (level {level}, number {position}) is not of these entries.")
         level_hashes = [
             complete_root(level_hashes[start : start + WIDTH])
             for start in range(0, len(level_hashes) - WIDTH + 1, WIDTH)
         ]
-        level += STEP
+        level, checked = level + STEP, checked + len(kept)
+    if _count(session, LedgerNode) != checked:
+        raise NotVerified("A subtree hash is kept at a level that these entries do not have.")

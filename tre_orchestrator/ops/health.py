@@ -3,15 +3,22 @@ workspaces is one of them, though `tre up` does not own it."""
 
 from __future__ import annotations
 
+import datetime as dt
 import http.client
 import json
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
 from tre_orchestrator.errors import TreError
+from tre_orchestrator.ledger.tables import LedgerEntry
 from tre_orchestrator.settings import Settings
+from tre_orchestrator.workspaces import rows
 from tre_orchestrator.workspaces.sandbox.client import SandboxBackend
+from tre_orchestrator.workspaces.tables import ProofRow, WorkspaceState
 
 _HEALTH_PATHS = {"hub": "/hub/health", "web": "/health", "gate": "/health", "controller": "/health"}
 _METRICS_PATHS = {"hub": "/hub/metrics", "web": "/metrics", "gate": "/metrics", "controller": "/metrics"}
@@ -67,10 +74,31 @@ def health_of(settings: Settings, process: str) -> Health:
 def supervisor_health(settings: Settings) -> Health:
     """Ask the supervisor of workspaces how it is."""
     try:
-        SandboxBackend(settings).status()
+        found = SandboxBackend(settings).status()
     except TreError:
-        return Health(SUPERVISOR, False, "does not answer")
-    return Health(SUPERVISOR, True, "answers")
+        return Health(SUPERVISOR, False, "does not answer. `tre down` and `tre up` start it again.")
+    return Health(SUPERVISOR, True, f"answers: mode {found.mode}, limits by {found.limits}")
+
+
+@dataclass(frozen=True)
+class SupervisorFigures:
+    """What the supervisor has to do: workspaces now, starts so far, and how long ago the lock was last proven."""
+
+    workspaces: int
+    starts: int
+    proof_age_seconds: float | None
+
+
+def supervisor_figures(session: Session, now: dt.datetime) -> SupervisorFigures:
+    """The figures as the database has them; the proof is the newest that held, None before the first."""
+    open_states = (WorkspaceState.starting, WorkspaceState.running, WorkspaceState.ending)
+    proven = session.scalar(select(func.max(ProofRow.at)).where(ProofRow.passed))
+    starts = select(func.count()).select_from(LedgerEntry).where(LedgerEntry.kind == "workspace.started")
+    return SupervisorFigures(
+        workspaces=len(rows.in_state(session, *open_states)),
+        starts=session.execute(starts).scalar_one(),
+        proof_age_seconds=None if proven is None else (now - proven).total_seconds(),
+    )
 
 
 def health(settings: Settings) -> list[Health]:

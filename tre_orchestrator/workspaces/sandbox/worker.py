@@ -21,7 +21,7 @@ from tre_orchestrator.workspaces.plan import COMMAND, WorkspacePlan
 from tre_orchestrator.workspaces.plan_form import is_name
 from tre_orchestrator.workspaces.sandbox import errands, kernel
 from tre_orchestrator.workspaces.sandbox.begin import begin
-from tre_orchestrator.workspaces.sandbox.journal import note
+from tre_orchestrator.workspaces.sandbox.journal import note, put_aside_when_full
 from tre_orchestrator.workspaces.sandbox.lock import MachineLock, refreshed
 from tre_orchestrator.workspaces.sandbox.loop import LONGEST_REQUEST, Loop
 from tre_orchestrator.workspaces.sandbox.modes import Machine
@@ -99,6 +99,7 @@ class Worker(Loop):
             os.close(sockets)
 
     def _tick(self) -> None:
+        put_aside_when_full(self._options.state_dir)
         now = boot_clock()
         if self._to_end and not self._ending:
             self._ending = True
