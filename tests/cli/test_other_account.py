@@ -69,7 +69,14 @@ def somebody(tmp_path_factory: pytest.TempPathFactory, closed: Path) -> Iterator
 def api() -> Iterator[Api]:
     def answer(_method: str, path: str, _body: object) -> object:
         if path.startswith("/api/projects/heart/decision"):
-            return {"allowed": True, "until": "2027", "ends_because": "x", "refusals": [], "digest": "ab"}
+            return {
+                "allowed": True,
+                "until": "2027",
+                "ends_because": "x",
+                "refusals": [],
+                "digest": "ab",
+                "controls": "cd",
+            }
         return {"full_name": "Ana Silva", "id": "g1", "link": "x", "created": [], "changed": [], "unchanged": []}
 
     with serving(answer) as served:
