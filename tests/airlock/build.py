@@ -14,11 +14,15 @@ from tre_orchestrator.airlock.checks.scan import scan
 from tre_orchestrator.airlock.forms import DraftForm, FileContext, Statistic
 from tre_orchestrator.airlock.intake import Courier
 from tre_orchestrator.airlock.states import State
-from tre_orchestrator.airlock.store import Store, open_store
+from tre_orchestrator.airlock.store import Store, make_store, open_store
 from tre_orchestrator.airlock.views import RequestView
 from tre_orchestrator.airlock.votes import Vote
 from tre_orchestrator.airlock.work import advance
 from tre_orchestrator.catalogue.names import WorkspaceId
+from tre_orchestrator.governance.tables import ManifestRow
+from tre_orchestrator.ledger.append import append
+from tre_orchestrator.ledger.append import person as person_actor
+from tre_orchestrator.ledger.canonical import Json
 from tre_orchestrator.ledger.database import Database
 from tre_orchestrator.settings import Settings
 
@@ -185,4 +189,10 @@ def make(db: Database, settings: Settings, now: dt.datetime) -> Airlock:
     world.add_data()
     world.approve(GRACE)
     world.grant(ERIN)
+    make_store(settings)
+    with db.write() as session:
+        row = session.get_one(ManifestRow, ("lungs", "1.0"))
+        mounted: dict[str, Json] = {"name": row.dataset, "version": row.version, "manifest": row.digest}
+        facts: dict[str, Json] = {"workspace": WORKSPACE, "datasets": [mounted]}
+        append(session, "workspace.start.intended", person_actor(ANA), "project/heart", facts, now=now)
     return Airlock(db, settings, now, open_store(settings))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tre_orchestrator.airlock.store import make_store
 from tre_orchestrator.governance.secrets import create_all_secrets
 from tre_orchestrator.ledger.database import Database
 from tre_orchestrator.ledger.schema import upgrade
@@ -30,6 +31,7 @@ def start(state_dir: Path) -> subprocess.Popen[str]:
 
 def test_process_answers_on_its_socket_and_ends_cleanly(state_dir: Path, settings: Settings) -> None:
     create_all_secrets(settings.keys_dir)
+    make_store(settings)
     db = Database(settings.sqlalchemy_url)
     upgrade(db)
     db.dispose()

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 
 from tre_orchestrator.airlock.checks.model import Report, Rules
 from tre_orchestrator.airlock.checks.scan import scan
-from tre_orchestrator.airlock.store import open_store
+from tre_orchestrator.airlock.store import make_store, open_store
 from tre_orchestrator.airlock.work import advance
 from tre_orchestrator.catalogue.names import PersonId, ProjectName
 from tre_orchestrator.demo.seed import seed
@@ -171,6 +171,7 @@ def build(state_dir: Path, db: Database | None = None) -> World:
 def dress(settings: Settings, db: Database, clock: Clock) -> World:
     """The application over a database that exists."""
     hub, courier = FakeHub(), FakeCourier()
+    make_store(settings)
     signer = load_or_create_signer(settings.keys_dir)
     site = Site(
         settings=settings,

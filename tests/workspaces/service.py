@@ -24,6 +24,7 @@ from tests.governance import build
 from tests.governance.build import ANA, HEART
 from tests.workspaces.sandbox.conftest import CODE, World
 from tre_orchestrator.airlock import tables as _airlock_tables  # noqa: F401 - declares the tables
+from tre_orchestrator.airlock.store import make_store
 from tre_orchestrator.ledger.database import Base, Database
 from tre_orchestrator.ledger.read import entries
 from tre_orchestrator.settings import save_settings
@@ -120,6 +121,7 @@ class Service:
         world = self.world()
         Base.metadata.create_all(world.db.engine)
         build.ready(world.db, self.settings, world.now)
+        make_store(self.settings)
 
     @contextmanager
     def controller(self) -> Iterator[subprocess.Popen[bytes]]:

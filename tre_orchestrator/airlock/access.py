@@ -16,9 +16,13 @@ from tre_orchestrator.airlock.states import Guard, State, Who, why_not_move
 from tre_orchestrator.airlock.tables import RequestRow
 from tre_orchestrator.airlock.visibility import Side
 from tre_orchestrator.catalogue.models import Dataset, Person, Project, Role
+from tre_orchestrator.catalogue.names import is_name
 from tre_orchestrator.errors import NotFound, Refusal, Stale, refuse_if
 from tre_orchestrator.governance.load import find, find_person, load_project
 from tre_orchestrator.governance.people import controls_for, has_role, membership, why_not_person
+
+ID_MAX = 2**31 - 1
+"""The largest number that a database gives to a request."""
 
 
 def subject(row: RequestRow) -> str:
@@ -28,6 +32,8 @@ def subject(row: RequestRow) -> str:
 
 def find_request(session: Session, project: str, request_id: int, *, lock: bool = False) -> RequestRow:
     """The request `request_id` of `project`; with `lock`, held until the transaction ends. Raises `NotFound`."""
+    if not 0 < request_id <= ID_MAX or not is_name(project):
+        raise no_such_request(request_id)
     query = select(RequestRow).where(RequestRow.project == project, RequestRow.id == request_id)
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)

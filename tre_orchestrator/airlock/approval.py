@@ -18,12 +18,18 @@ from tre_orchestrator.airlock.states import Guard, State, Who
 from tre_orchestrator.airlock.tables import FileRow, RequestRow
 from tre_orchestrator.airlock.tally import ALL, ballots, counted_votes, files_of, items, open_votes, reviewers, votes_of
 from tre_orchestrator.airlock.votes import Outcome, decide
+from tre_orchestrator.catalogue.names import ProjectName
 from tre_orchestrator.errors import Refusal, Unavailable
+from tre_orchestrator.governance.approvals import refused_by
+from tre_orchestrator.governance.grants import last_grants
+from tre_orchestrator.governance.load import load_project
 from tre_orchestrator.ledger.append import append, software
 from tre_orchestrator.ledger.canonical import Json, digest
 from tre_orchestrator.ledger.read import EntryView, entries
 
 APPROVED_KIND = "release.approved"
+NOT_AS_APPROVED = "not-as-approved"
+"""The code of a refusal that no waiting mends: what would leave is not what the quorum approved."""
 
 
 def conclude_if_quorum(session: Session, row: RequestRow, now: dt.datetime) -> None:
@@ -62,7 +68,11 @@ def approved_entry(session: Session, row: RequestRow) -> EntryView | None:
 
 
 def why_not_as_approved(session: Session, row: RequestRow, now: dt.datetime) -> Refusal | None:
-    """Why the request, as it stands now, is not what the quorum approved; None when it is exactly that (A1)."""
+    """Why the request, as it stands now, may not be released; None when it is exactly what was approved (A1).
+
+    Asked before a bundle is built and in the transaction that releases it: a controller who revoked the data, or an
+    approver who refused the project, meanwhile holds the release until they say otherwise.
+    """
     entry = approved_entry(session, row)
     if entry is None:
         return _changed("no approval of it is in the ledger")
@@ -80,7 +90,7 @@ def why_not_as_approved(session: Session, row: RequestRow, now: dt.datetime) -> 
         context = FileContext.model_validate(file.context)
         if file.content != content_digest(file.path, file.sha256, context, row.destination, policy):
             return _changed(f"what was said about '{file.path}' is not what was approved")
-    return _why_not_quorum(session, row, files, policy, now)
+    return _why_not_quorum(session, row, files, policy, now) or _why_held(session, row)
 
 
 def words_digest(row: RequestRow) -> str:
@@ -121,6 +131,20 @@ def _why_not_quorum(
     return None
 
 
+def _why_held(session: Session, row: RequestRow) -> Refusal | None:
+    """Whose word, given after the files were made, stands against the release: a controller's or an approver's."""
+    project = load_project(session, row.project)
+    asked = {(use.name, use.version) for use in project.spec.datasets}
+    for grant in last_grants(session, ProjectName(row.project)):
+        if grant.revoked_at is not None and (grant.dataset, grant.version) in asked:
+            who = f"{grant.organisation} revoked its grant of '{grant.dataset}'."
+            return Refusal("grant-revoked", f"{who} Nothing is released until it grants again.")
+    if refused_by(session, project):
+        sentence = "The project's approval was withdrawn. Nothing is released until it is approved again."
+        return Refusal("project-refused", sentence)
+    return None
+
+
 def _handed_in(session: Session, row: RequestRow) -> frozenset[str]:
     """Whose review of the latest file list the ledger knows."""
     handed_in = entries(session, subject=subject(row), kind="review.submitted", limit=ALL)
@@ -144,4 +168,4 @@ def _renewed(row: RequestRow, file: FileRow, policy: Policy) -> FileRow:
 
 
 def _changed(why: str) -> Refusal:
-    return Refusal("not-as-approved", f"Nothing was released: {why}.")
+    return Refusal(NOT_AS_APPROVED, f"Nothing was released: {why}.")

@@ -117,7 +117,7 @@ def close_files(
     """Close the list: from here on the request is exactly these bytes, contexts, destination and policy."""
     row.files_turn = row.turn
     row.listing = [{"path": file.path, "size": file.size} for file in taken]
-    row.members = [member.person for member in project.spec.members]
+    row.members = sorted({*row.members, *(member.person for member in project.spec.members)})
     row.submitted_at = now
     row.destination = form.destination.value
     row.policy = policy.stored()

@@ -13,12 +13,13 @@ from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
 from tre_orchestrator.airlock.access import find_request, move, subject
-from tre_orchestrator.airlock.approval import why_not_as_approved
+from tre_orchestrator.airlock.approval import NOT_AS_APPROVED, approved_entry, why_not_as_approved
 from tre_orchestrator.airlock.states import LEASE, Guard, State, Who
 from tre_orchestrator.airlock.tables import RequestRow
-from tre_orchestrator.errors import Refused, TreError
+from tre_orchestrator.errors import TreError
 from tre_orchestrator.ledger.append import append, software
 from tre_orchestrator.ledger.database import Database
+from tre_orchestrator.ledger.read import entries
 
 _FIRST_RETRY = dt.timedelta(seconds=10)
 _LAST_RETRY = dt.timedelta(hours=1)
@@ -72,10 +73,18 @@ def failed(db: Database, claim: Claim, error: Exception, now: dt.datetime) -> No
             row.lease, row.lease_until, row.retry_at, row.problem = "", None, again, DELAYED
             return
         move(row, State.release_failed, Who.system, now)
-        row.retry_at = None if isinstance(error, Refused) else again
-        row.problem = error.sentence if isinstance(error, TreError) else DELAYED
         code = error.code if isinstance(error, TreError) else type(error).__name__
-        append(session, "release.failed", software("airlock"), subject(row), {"code": code}, now=now)
+        row.retry_at = None if code == NOT_AS_APPROVED else again
+        row.problem = error.sentence if isinstance(error, TreError) else DELAYED
+        if code != _last_failure(session, row):  # tried for weeks, it fails for the same reason a thousand times
+            append(session, "release.failed", software("airlock"), subject(row), {"code": code}, now=now)
+
+
+def _last_failure(session: Session, row: RequestRow) -> str | None:
+    """Why the release of what is approved now failed last, if it has."""
+    approved = approved_entry(session, row)
+    told = entries(session, subject=subject(row), kind="release.failed", limit=1, newest_first=True)
+    return str(told[0].facts["code"]) if told and approved and told[0].seq > approved.seq else None
 
 
 def _due(now: dt.datetime) -> ColumnElement[bool]:
@@ -91,7 +100,8 @@ def _claim(session: Session, row: RequestRow, now: dt.datetime) -> Claim | None:
     if state is State.release_failed:
         refusal = why_not_as_approved(session, row, now)
         if refusal:
-            row.retry_at, row.problem = None, refusal.sentence
+            row.retry_at = None if refusal.code == NOT_AS_APPROVED else now + _LAST_RETRY
+            row.problem = refusal.sentence
             return None
         move(row, State.releasing, Who.system, now, frozenset({Guard.same_as_approved}))
     elif state is State.approved:

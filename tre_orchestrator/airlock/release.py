@@ -32,18 +32,18 @@ from tre_orchestrator.airlock.rules import why_not_revoke
 from tre_orchestrator.airlock.states import TIMEOUTS, Guard, State, Who
 from tre_orchestrator.airlock.store import ContentKey, Store, Stored
 from tre_orchestrator.airlock.tables import DownloadRow, FileRow, ReleaseRow, RequestRow
-from tre_orchestrator.airlock.tally import files_of
+from tre_orchestrator.airlock.tally import ALL, files_of
 from tre_orchestrator.airlock.views import RequestView
-from tre_orchestrator.errors import Refusal, Unavailable, refuse_if
+from tre_orchestrator.errors import Refusal, Refused, Unavailable, refuse_if
 from tre_orchestrator.governance.load import load_project
-from tre_orchestrator.governance.tables import ManifestRow
+from tre_orchestrator.governance.people import membership
 from tre_orchestrator.ledger.append import append, software
 from tre_orchestrator.ledger.append import person as actor
 from tre_orchestrator.ledger.canonical import Json
 from tre_orchestrator.ledger.checkpoints import inclusion_proof, make_checkpoint
 from tre_orchestrator.ledger.database import Database
 from tre_orchestrator.ledger.keys import Signer
-from tre_orchestrator.ledger.read import EntryView
+from tre_orchestrator.ledger.read import EntryView, entries
 from tre_orchestrator.ledger.tables import LedgerEntry
 
 LIFE = TIMEOUTS[State.released].after
@@ -99,6 +99,8 @@ def open_release(db: Database, store: Store, project: str, request_id: int, pers
         if who.side is None:
             raise no_such_request(request_id)
         refuse_if(why_not_author(who))
+        if membership(load_project(session, row.project), person) is None:
+            raise Refused([Refusal("not-member", "You are no member of this project any more. Ask those who are.")])
         release = session.get(ReleaseRow, row.id)
         refuse_if(_why_not_fetch(row, release, now))
         assert release is not None
@@ -182,18 +184,26 @@ def _approved(session: Session, row: RequestRow, entry: EntryView, store: Store)
         destination=entry.facts["destination"],
         requested_by=row.author,
         approvals=dict(entry.facts["approvals"]),
-        datasets=tuple(_dataset(session, use.name, use.version) for use in project.spec.datasets),
+        datasets=_mounted(session, row),
         checks=tuple({"name": name, "version": version} for name, version in sorted(checks)),
         approved_at=entry.at,
         files=tuple(_released(file, store, row.id, key) for file in files),
     )
 
 
-def _dataset(session: Session, name: str, version: str) -> dict[str, Json]:
-    manifest = session.get(ManifestRow, (name, version))
-    if manifest is None:
-        raise Unavailable("no-manifest", f"The manifest of {name} {version} is missing. Ask its controller to add it.")
-    return {"name": name, "version": version, "manifest": manifest.digest}
+def _mounted(session: Session, row: RequestRow) -> tuple[dict[str, Json], ...]:
+    """Every dataset version that a workspace of the project had mounted before the files were copied, by the ledger.
+
+    Not those that the project names today: files may be older, and a colleague's may have come by the shared folder.
+    """
+    starts = entries(session, subject=f"project/{row.project}", kind="workspace.start.intended", limit=ALL)
+    found = {
+        (str(one["name"]), str(one["version"])): dict(one)
+        for start in starts
+        if row.submitted_at is None or dt.datetime.fromisoformat(start.at) <= row.submitted_at
+        for one in start.facts["datasets"]
+    }
+    return tuple(found[key] for key in sorted(found))
 
 
 def _released(file: FileRow, store: Store, request_id: int, key: ContentKey) -> ReleasedFile:

@@ -22,11 +22,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tre_orchestrator.errors import Unavailable
-from tre_orchestrator.governance.secrets import secret
+from tre_orchestrator.governance.secrets import STORE, STORE_NAMES, required_secret, secret
 from tre_orchestrator.settings import Settings
 
 ContentKey = NewType("ContentKey", bytes)
 
+_BLOBS = "blobs"
 _MAGIC = b"TREBLOB1"
 _CHUNK = 1 << 20
 _TAG = 16
@@ -48,7 +49,7 @@ class Store:
     """One folder of encrypted blobs. Its keys come from the state folder; nothing in it is readable without them."""
 
     def __init__(self, root: Path, master_key: bytes, name_key: bytes) -> None:
-        self._blobs = root / "blobs"
+        self._blobs = root / _BLOBS
         self._tmp = root / "tmp"
         self._master = AESGCM(master_key)
         self._name_key = name_key
@@ -168,10 +169,23 @@ def _content_and_close(handle: BinaryIO, request_id: int, key: ContentKey) -> It
         yield from _content(handle, request_id, key)
 
 
+def make_store(settings: Settings) -> None:
+    """Make the store and its two keys where there are none. Raises `Unavailable` when files are there without a key."""
+    holds_files = any((settings.store_dir / _BLOBS).glob("??/*"))
+    for name in (STORE, STORE_NAMES):
+        if holds_files and not (settings.keys_dir / name).exists():
+            raise Unavailable(
+                "store-key-missing",
+                f"{settings.keys_dir / name} is missing, and without it no file of a request can be read. Nothing was "
+                "started. Restore it from your backup of the keys, then start again.",
+            )
+        secret(settings.keys_dir, name)
+
+
 def open_store(settings: Settings) -> Store:
-    """The TRE's store; its two keys are made once."""
-    master = secret(settings.keys_dir, "airlock-master")
-    return Store(settings.store_dir, master, secret(settings.keys_dir, "airlock-names"))
+    """The TRE's store; raises `Unavailable` when one of its keys is missing."""
+    master, names = (required_secret(settings.keys_dir, name) for name in (STORE, STORE_NAMES))
+    return Store(settings.store_dir, master, names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class RequestRow(Base):
     project: Mapped[str] = mapped_column(String(30))
     author: Mapped[str] = mapped_column(String(30))
     members: Mapped[list[Any]] = mapped_column(default=list)
-    """The project's members when it was submitted: none of them checks it, though they leave the project later."""
+    """Who was a member at any submission of it: none of them checks it, though they leave the project later."""
     state: Mapped[str] = mapped_column(String(20))
     state_since: Mapped[dt.datetime]
     turn: Mapped[int] = mapped_column(default=0)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import structlog
 from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from tre_orchestrator.airlock import release
 from tre_orchestrator.airlock.access import find_request, move, subject
@@ -126,11 +127,16 @@ def _check_again(session: Session, row: RequestRow, now: dt.datetime) -> None:
 def _out_of_time(session: Session, now: dt.datetime) -> Iterable[RequestRow]:
     ends = {Overdue.withdraw, Overdue.expire}
     over = (
-        (RequestRow.state == state.value) & (RequestRow.state_since <= now - timeout.after)
+        (RequestRow.state == state.value) & (_since(state) <= now - timeout.after)
         for state, timeout in TIMEOUTS.items()
         if timeout.then in ends
     )
     return session.scalars(select(RequestRow).where(or_(*over)))
+
+
+def _since(state: State) -> InstrumentedAttribute[Any]:
+    """From when a state's time counts; each new try of a release enters the failed state afresh."""
+    return RequestRow.decided_at if state is State.release_failed else RequestRow.state_since
 
 
 def _end(session: Session, row: RequestRow, now: dt.datetime) -> None:

@@ -20,6 +20,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from tre_orchestrator.airlock.store import make_store
 from tre_orchestrator.catalogue.names import PersonId, WorkspaceId
 from tre_orchestrator.cli.terminal import console
 from tre_orchestrator.demo.seed import seed
@@ -92,6 +93,7 @@ def up(
 def _start(settings: Settings, signals: _Signals) -> tuple[Database, Watcher]:
     """Everything up to the moment when every process answers; nothing but the supervisor is left by a failure."""
     create_all_secrets(settings.keys_dir)
+    make_store(settings)
     db = Database(settings.sqlalchemy_url)
     upgrade(db)
     if settings.demo:

@@ -11,7 +11,7 @@ import datetime as dt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tre_orchestrator.catalogue.digest import Version, controls, version_of
+from tre_orchestrator.catalogue.digest import Version, controls, project_digest, version_of
 from tre_orchestrator.catalogue.models import Person, Project, Role, TierPolicy, explicit_fields
 from tre_orchestrator.catalogue.names import PersonId, ProjectName
 from tre_orchestrator.errors import Invalid, Refusal, Stale, refuse_if
@@ -87,6 +87,17 @@ def answers_given(session: Session, project: ProjectName, version: Version) -> t
         .where(ApprovalRow.digest == version.project, ApprovalRow.policy == version.controls)
     )
     return tuple((Role(role), person) for role, person in rows)
+
+
+def refused_by(session: Session, project: Project) -> str | None:
+    """Who refused the project as it is now, in the last answer of their role; None when nobody did."""
+    rows = session.scalars(
+        select(ApprovalRow)
+        .where(ApprovalRow.project == project.metadata.name, ApprovalRow.digest == project_digest(project))
+        .order_by(ApprovalRow.id)
+    )
+    last = {row.role: row for row in rows}
+    return next((row.person for row in last.values() if not row.approved), None)
 
 
 def _answer(

@@ -37,6 +37,7 @@ __all__ = [
     "grant",
     "grants_of_dataset",
     "is_live",
+    "last_grants",
     "live_grants",
     "revoke",
     "why_not_controller",
@@ -167,6 +168,14 @@ def live_grants(
 def grants_of_dataset(session: Session, dataset: DatasetName) -> list[Grant]:
     """Every grant of a dataset there ever was, newest first."""
     return _grants(session, dataset, None)
+
+
+def last_grants(session: Session, project: ProjectName) -> list[Grant]:
+    """The latest word of each organisation on each dataset version of the project, live or not."""
+    last: dict[tuple[str, str, str], Grant] = {}
+    for one in _grants(session, None, project):  # newest first; what was replaced is older than what replaced it
+        last.setdefault((one.dataset, one.version, one.organisation), one)
+    return [one for one in last.values() if one.replaced_by is None]
 
 
 def why_not_controller(

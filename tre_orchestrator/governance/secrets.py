@@ -18,20 +18,22 @@ IDENTITY = "identity.key"
 """Signs what the gate tells the web application about who asks."""
 INNER = "inner.key"
 """Each start's inner token is derived from it."""
-STORE = "store.key"
-"""Wraps the keys of the airlock's store."""
+STORE = "airlock-master"
+"""Wraps the keys of the airlock's files. Made with the store, never again: without it no request can be read."""
+STORE_NAMES = "airlock-names"
+"""Names the airlock's files so that equal ones are found, and nobody else can tell."""
 HUB_COOKIE = "hub-cookie.key"
 HUB_GATE = "hub-gate.key"
 HUB_WEB = "hub-web.key"
 HUB_CONTROLLER = "hub-controller.key"
 """The hub's cookie secret, and what its clients prove themselves with."""
-ALL = (IDENTITY, INNER, STORE, HUB_COOKIE, HUB_GATE, HUB_WEB, HUB_CONTROLLER)
+ALL = (IDENTITY, INNER, HUB_COOKIE, HUB_GATE, HUB_WEB, HUB_CONTROLLER)
 
 _NAME = re.compile(r"^[a-z][a-z0-9.-]{0,60}$")
 
 
 def create_all_secrets(keys_dir: Path) -> None:
-    """Make every secret of this TRE that does not exist yet, and check those that do."""
+    """Make every secret that can be made anew, and check those that exist. The store's are made with the store."""
     for name in ALL:
         secret(keys_dir, name)
 

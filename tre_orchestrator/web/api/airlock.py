@@ -4,7 +4,7 @@ see it; a write names the version it was made on, and a stale one gets 409.
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import JSONResponse, StreamingResponse
 
@@ -15,12 +15,13 @@ from tre_orchestrator.airlock.queues import mine, of_project, queue
 from tre_orchestrator.airlock.reading import view
 from tre_orchestrator.airlock.votes import Vote
 from tre_orchestrator.web.api.plain import reply
+from tre_orchestrator.web.factor import factor_given
 from tre_orchestrator.web.pages.requests import bundle_response, own_workspace
 from tre_orchestrator.web.sight import seen_project
 from tre_orchestrator.web.site import site_of
 from tre_orchestrator.web.visitors import Checker, Signed, Writer
 
-router = APIRouter(prefix="/api")
+router = APIRouter(prefix="/api", dependencies=[Depends(factor_given)])
 _PROJECT = "/projects/{project}/requests"
 _ONE = _PROJECT + "/{request_id}"
 

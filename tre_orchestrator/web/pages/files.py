@@ -5,7 +5,7 @@ An image is sent under its own checked type, with a policy that lets nothing in 
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 from starlette.responses import StreamingResponse
 
@@ -13,11 +13,12 @@ from tre_orchestrator.airlock.preview import preview, read_file
 from tre_orchestrator.airlock.reading import view
 from tre_orchestrator.airlock.views import RequestView
 from tre_orchestrator.errors import NotFound
+from tre_orchestrator.web.factor import factor_given
 from tre_orchestrator.web.painting import Painted, painted
 from tre_orchestrator.web.site import Site, site_of
 from tre_orchestrator.web.visitors import Signed, Visitor
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(factor_given)])
 
 
 OPEN_AT_ONCE = 12

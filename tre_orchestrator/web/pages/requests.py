@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from tre_orchestrator.airlock import comments, release, requests
@@ -19,6 +19,7 @@ from tre_orchestrator.catalogue.names import PersonId, ProjectName, WorkspaceId
 from tre_orchestrator.errors import NotFound, Refusal, Refused, Stale, TreError
 from tre_orchestrator.governance.load import load_project
 from tre_orchestrator.governance.people import membership
+from tre_orchestrator.web.factor import factor_given
 from tre_orchestrator.web.notices import go
 from tre_orchestrator.web.pages.files import file_views
 from tre_orchestrator.web.render import page, tag_only
@@ -29,7 +30,7 @@ from tre_orchestrator.web.timeline import timeline
 from tre_orchestrator.web.visitors import Form, Posted, Signed, Visitor
 from tre_orchestrator.workspaces.lifecycle import workspace_of
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(factor_given)])
 _PROJECT = "/projects/{project}/requests"
 
 

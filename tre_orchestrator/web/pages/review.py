@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tre_orchestrator.airlock import comments, release, reviews
@@ -13,6 +13,7 @@ from tre_orchestrator.airlock.visibility import Side
 from tre_orchestrator.airlock.votes import Vote
 from tre_orchestrator.errors import Invalid, NotFound, TreError
 from tre_orchestrator.governance.load import load_project
+from tre_orchestrator.web.factor import factor_given
 from tre_orchestrator.web.notices import go
 from tre_orchestrator.web.pages.files import file_views
 from tre_orchestrator.web.render import page, tag_only
@@ -20,7 +21,7 @@ from tre_orchestrator.web.site import site_of
 from tre_orchestrator.web.timeline import timeline
 from tre_orchestrator.web.visitors import Checker, Form, Posted, Signed, Visitor
 
-router = APIRouter(prefix="/queue")
+router = APIRouter(prefix="/queue", dependencies=[Depends(factor_given)])
 _ACTS = {
     "review": "review-in",
     "return": "returned",
