@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 from aiohttp import web
@@ -33,6 +33,7 @@ COOKIES_LIMIT = 1_048_576
 """Longest header taken, in bytes. A hostile workspace's page may set 180 cookies of 4 KiB for the people's host, which
 are ignored there; refusing them would lock the person out."""
 _SHUTDOWN_SECONDS = 2.0
+_AGAIN_SECONDS = 1.0
 
 
 class Gate:
@@ -75,6 +76,7 @@ class Gate:
             try:
                 await self.core.store.flush()
                 await self.core.pools.keep({right.socket for right in self.core.rights.in_use()})
+                self.core.books_kept()
             except TreError as error:
                 log.warning("gate.meter-unwritten", code=error.code)
             except Exception as error:  # noqa: BLE001 - tried again in a second; without this nothing is counted any more
@@ -166,7 +168,8 @@ async def serving(settings: Settings, db: Database, clock: Clock) -> AsyncIterat
         await web.UnixSite(admin, str(socket)).start()
         socket.chmod(0o600)
         await _listen(runner, settings)
-        tasks = [asyncio.create_task(core.rights.watch()), asyncio.create_task(gate.keep_books())]
+        kept = {"rights": core.rights.watch, "guard": core.rights.guard, "books": gate.keep_books}
+        tasks = [asyncio.create_task(_kept(name, work)) for name, work in kept.items()]
         log.info("gate.ready", address=f"{settings.listen_host}:{settings.listen_port}")
         yield gate
     finally:
@@ -176,6 +179,16 @@ async def serving(settings: Settings, db: Database, clock: Clock) -> AsyncIterat
         await runner.cleanup()
         await admin.cleanup()
         await gate.close()
+
+
+async def _kept(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run a task that has no end; begin it again when it ends all the same."""
+    while True:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - what the gate's safety hangs on must not end unnoticed
+            log.error("gate.task-failed", task=name, error=type(error).__name__)
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _listen(runner: web.ServerRunner, settings: Settings) -> None:
