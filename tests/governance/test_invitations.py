@@ -7,9 +7,15 @@ import pytest
 from tests.governance.build import ANA, BEN, World
 from tre_orchestrator.catalogue.names import PersonId
 from tre_orchestrator.errors import Refused
-from tre_orchestrator.governance.credentials import issue_api_token, person_of_token, redeem_login_link
-from tre_orchestrator.governance.invitations import invite
-from tre_orchestrator.governance.passwords import set_password
+from tre_orchestrator.governance.credentials import (
+    issue_api_token,
+    open_session,
+    person_of_token,
+    redeem_login_link,
+    sessions_of_person,
+)
+from tre_orchestrator.governance.invitations import invite, reset
+from tre_orchestrator.governance.passwords import check_password, has_password, set_first_password, set_password
 from tre_orchestrator.ledger.append import person as actor
 from tre_orchestrator.ledger.read import entries
 
@@ -64,3 +70,35 @@ def test_P2_a_password_ends_links_and_tokens_from_before(world: World) -> None:
         redeem_login_link(session, link, world.now)
     with world.db.read() as session:
         assert person_of_token(session, token, world.now) is None
+
+
+def test_P2_a_reset_ends_what_the_person_had_and_names_the_operator(world: World) -> None:
+    with world.db.write() as session:
+        set_password(session, ANA, "correct horse battery", actor(ANA), world.now)
+        open_session(session, ANA, mfa=False, now=world.now)
+        open_session(session, BEN, mfa=False, now=world.now)
+        token = issue_api_token(session, ANA, world.now)
+    with world.db.write() as session:
+        link = reset(session, ANA, BEN, world.now)
+    with pytest.raises(Refused, match="do not match"):
+        check_password(world.db, ANA, "correct horse battery", world.now, address="192.0.2.1")
+    with world.db.read() as session:
+        assert sessions_of_person(session, ANA, world.now) == []
+        assert len(sessions_of_person(session, BEN, world.now)) == 1
+        assert person_of_token(session, token, world.now) is None
+        assert not has_password(session, ANA)
+        (told,) = entries(session, kind="password.reset")
+    assert (told.actor.id, told.subject, told.facts) == (BEN, "person/ana-silva", {"sessions": 1})
+    with world.db.write() as session:
+        assert redeem_login_link(session, link, world.now) == ANA
+        set_first_password(session, ANA, "a new horse battery", actor(ANA), world.now)
+    assert check_password(world.db, ANA, "a new horse battery", world.now, address="192.0.2.1") == ANA
+
+
+def test_P2_an_operator_resets_somebody_elses_password_only_and_a_refusal_ends_nothing(world: World) -> None:
+    with world.db.write() as session:
+        set_password(session, BEN, "correct horse battery", actor(BEN), world.now)
+    with pytest.raises(Refused, match="account page"), world.db.write() as session:
+        reset(session, BEN, BEN, world.now)
+    with world.db.read() as session:
+        assert has_password(session, BEN)

@@ -67,3 +67,19 @@ def invite(person: str, state: State = None) -> None:
     """A one-time link for a person who has never signed in (you need the role ops; the ledger shows it)."""
     link = api(load_settings(state)).post(f"/api/people/{person}/invitation")["link"]
     console.print(f"Give this to {person} by a way only they read; it works once, within 10 minutes: {link}")
+
+
+@app.command()
+def reset(
+    person: str,
+    state: State = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first")] = False,
+) -> None:
+    """For a person who lost their password: it ends, with all their sessions and tokens; prints a one-time link.
+
+    You need the role ops; the ledger shows that you did it.
+    """
+    if not yes:
+        typer.confirm(f"End the password and every session and token of {person}?", abort=True)
+    link = api(load_settings(state)).post(f"/api/people/{person}/reset")["link"]
+    console.print(f"Give this to {person} by a way only they read; it works once, within 10 minutes: {link}")

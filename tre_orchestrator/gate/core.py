@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from tre_orchestrator.errors import Refusal, TreError
+from tre_orchestrator.gate.addresses import Addresses
 from tre_orchestrator.gate.meter import Meter, is_crossing, why_capped
 from tre_orchestrator.gate.rights import STALE_SECONDS, Right, Rights
 from tre_orchestrator.gate.static_files import StaticFiles, index
@@ -99,6 +100,7 @@ class Core:
             interval_seconds=settings.right_interval_seconds,
         )
         self.pools = Pools()
+        self.addresses = Addresses()
         self.metrics = Metrics()
         self._files: StaticFiles | None = None
         self._books_at = time.monotonic()

@@ -14,7 +14,14 @@ from tre_orchestrator.governance.credentials import (
     revoke_api_token,
     sessions_of_person,
 )
-from tre_orchestrator.governance.passwords import LENGTH_MIN, check_password, has_password, set_password
+from tre_orchestrator.governance.passwords import (
+    LENGTH_MIN,
+    check_password,
+    has_password,
+    set_first_password,
+    set_meanwhile,
+    set_password,
+)
 from tre_orchestrator.ledger.append import person as actor
 from tre_orchestrator.web.notices import go
 from tre_orchestrator.web.render import page
@@ -61,10 +68,14 @@ def change_password(request: Request, who: Signed, form: Posted) -> Response:
             raise Invalid("password-differs", "The two new passwords differ. Type the same one twice.")
         with site.db.read() as session:
             known = has_password(session, who.id)
+        if known and "current" not in form.data:
+            raise set_meanwhile()
         if known:
-            check_password(site.db, who.id, form.exact("current"), now)
+            address = request.headers.get("X-Forwarded-For", "")
+            check_password(site.db, who.id, form.exact("current"), now, address=address)
         with site.db.write() as session:
-            set_password(session, who.id, form.exact("password"), actor(who.id), now)
+            set_it = set_password if known else set_first_password
+            set_it(session, who.id, form.exact("password"), actor(who.id), now)
             for one in sessions_of_person(session, who.id, now):
                 if one.id != who.identity.session_id:
                     close_session(session, one.id, now)

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from tre_orchestrator.catalogue.names import PersonId
 from tre_orchestrator.errors import NotFound, TreError
 from tre_orchestrator.governance.invitations import invite as invite_person
+from tre_orchestrator.governance.invitations import reset as reset_person
 from tre_orchestrator.governance.load import list_people, load_person
 from tre_orchestrator.ledger.checkpoints import latest_checkpoint
 from tre_orchestrator.ledger.read import size
@@ -43,6 +44,19 @@ def invite(request: Request, who: Ops, form: Posted) -> HTMLResponse:
         return _show(request, who, problem=error)
     link = f"{site.settings.people_origin}/hub/login#token={token}"
     return _show(request, who, invitation=(name, link))
+
+
+@router.post("/resets")
+def reset(request: Request, who: Ops, form: Posted) -> HTMLResponse:
+    """For somebody who lost their password: it ends with their sessions, and a one-time link is shown once."""
+    site = site_of(request)
+    try:
+        with site.db.write() as session:
+            name = PersonId(load_person(session, form.text("person")).metadata.name)
+            token = reset_person(session, name, who.id, site.clock())
+    except TreError as error:
+        return _show(request, who, problem=error)
+    return _show(request, who, invitation=(name, f"{site.settings.people_origin}/hub/login#token={token}"))
 
 
 @router.get("/checkpoint")
