@@ -142,7 +142,14 @@ def test_p5_a_key_that_is_no_setting_of_the_provider_is_named_and_its_value_is_n
             ("site", value)
             for value in (
                 *("", "localhost", "TRE.example.org", "tre.example.org:8000", "https://tre.example.org", "192.0.2.1"),
-                *("tre.example.org/", "tre..org", "-tre.example.org", "tre_x.example.org", "a." * 120 + "org", "tre.org."),
+                *(
+                    "tre.example.org/",
+                    "tre..org",
+                    "-tre.example.org",
+                    "tre_x.example.org",
+                    "a." * 120 + "org",
+                    "tre.org.",
+                ),
             )
         ),
         *(("public_port", value) for value in (0, 65536, -1, True, "http")),

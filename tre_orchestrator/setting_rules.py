@@ -23,7 +23,7 @@ def check_site(site: str) -> str:
     labels = site.split(".")
     if len(site) > _SITE_MAX or len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError(
-            "it must be a host name in lower case with a dot in it, such as tre.example.org; no scheme, no port, no slash"
+            "it must be a host name in lower case with a dot in it, such as tre.example.org; no scheme, port or slash"
         )
     if labels[-1].isdigit():
         raise ValueError("it must be a host name, not an address: each workspace has a name below it")
@@ -46,7 +46,7 @@ def check_oidc(oidc: dict[str, str]) -> dict[str, str]:
     if unknown := sorted(set(oidc) - {*OIDC_REQUIRED, *OIDC_OPTIONAL}):
         known = ", ".join([*OIDC_REQUIRED, *OIDC_OPTIONAL])
         raise ValueError(
-            f"it has unknown keys: {', '.join(unknown)}. It takes {known}; the client secret stands in a file of its own"
+            f"it has unknown keys: {', '.join(unknown)}. It takes {known}; the client secret has a file of its own"
         )
     if missing := [key for key in OIDC_REQUIRED if not oidc.get(key, "").strip()]:
         raise ValueError(f"{missing[0]} is missing; it needs {', '.join(OIDC_REQUIRED)}")

@@ -74,7 +74,8 @@ class Settings(BaseModel):
     )
     log_level: str = Field(default="info", description="debug, info, warning or error")
     oidc: dict[str, str] | None = Field(
-        default=None, description="OpenID Connect provider, how-to/operate.md lists the keys; none: one-time links and passwords"
+        default=None,
+        description="OpenID Connect provider, how-to/operate.md lists the keys; none: one-time links and passwords",
     )
     mfa_claim: str = Field(
         default="amr=mfa", description="claim=value in the identity provider's answer that proves a second factor"

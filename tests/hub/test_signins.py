@@ -11,7 +11,7 @@ from traitlets.config import Config
 
 from tests.governance.build import ANA, BEN, World, person, ready
 from tre_orchestrator.catalogue.names import PersonId
-from tre_orchestrator.errors import Refused, TreError, Unavailable
+from tre_orchestrator.errors import Refused, Unavailable
 from tre_orchestrator.governance.secrets import HUB_CONTROLLER, HUB_COOKIE, HUB_GATE, HUB_WEB, create_all_secrets
 from tre_orchestrator.hub.authenticator import LinkAuthenticator, OidcAuthenticator
 from tre_orchestrator.hub.configure import OIDC_SECRET, configure

@@ -276,10 +276,7 @@ async def test_an_end_that_nobody_asked_for_is_recorded_as_the_hubs(hub: Running
 
 
 async def last_event(api: HubApi) -> dict[str, object]:
-    last: dict[str, object] = {}
-    async for last in api.progress(ANA, HEART):
-        pass
-    return last
+    return [event async for event in api.progress(ANA, HEART)][-1]
 
 
 async def test_one_that_ended_without_the_hub_can_be_started_again(hub: RunningHub, browser: HttpBrowser) -> None:

@@ -300,7 +300,9 @@ def test_the_second_of_two_tabs_at_the_first_password_gets_a_sentence_and_the_fi
     second = client.post("/account/password", data=other, follow_redirects=False)
     assert second.status_code == 409
     assert "was set a moment ago" in second.text
-    changed = client.post("/account/password", data={**other, "current": "a long enough secret"}, follow_redirects=False)
+    changed = client.post(
+        "/account/password", data={**other, "current": "a long enough secret"}, follow_redirects=False
+    )
     assert changed.status_code == 303
 
 

@@ -128,4 +128,5 @@ class Server(web.Server):
         self._addresses = addresses
 
     def __call__(self) -> Connection:
+        """A new connection."""
         return Connection(self, self._addresses, loop=self._loop, **self._kwargs)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+
 from tre_orchestrator.errors import Refusal, Refused, TreError
 from tre_orchestrator.gate.meter import MeterKey
 from tre_orchestrator.gate.tickets import Frame

@@ -17,7 +17,7 @@ from typing import TypeVar
 from sqlalchemy import or_, select, update
 
 from tre_orchestrator.catalogue.names import PersonId, ProjectName, WorkspaceId
-from tre_orchestrator.errors import NotFound, Refusal, Refused, TreError, Unavailable
+from tre_orchestrator.errors import NotFound, Refusal, Refused
 from tre_orchestrator.gate import tickets
 from tre_orchestrator.gate.meter import Meter, MeterKey, read_bytes, write_bytes
 from tre_orchestrator.gate.reading import read_rights

@@ -110,8 +110,8 @@ def redeem_login_link(session: Session, token: str, now: dt.datetime) -> PersonI
             [
                 Refusal(
                     "link-spent",
-                    "This link was used before, ran out or is incomplete. If you used it in another tab, go on there; else ask "
-                    "for a new one.",
+                    "This link was used before, ran out or is incomplete. If you used it in another tab, go on "
+                    "there; else ask for a new one.",
                 )
             ]
         )

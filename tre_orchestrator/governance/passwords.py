@@ -105,7 +105,7 @@ def wait_after(attempts: int) -> dt.timedelta:
     """How long the next attempt has to wait after so many wrong ones in a row."""
     if attempts < FREE_ATTEMPTS:
         return dt.timedelta()
-    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempts - FREE_ATTEMPTS, 16))
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(attempts - FREE_ATTEMPTS, 16)))
 
 
 def _count_attempt(session: Session, key: str, now: dt.datetime) -> None:

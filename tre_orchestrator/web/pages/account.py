@@ -29,6 +29,16 @@ from tre_orchestrator.web.site import site_of
 from tre_orchestrator.web.visitors import Posted, Signed, Visitor
 
 router = APIRouter(prefix="/account")
+_FIELDS = {
+    "password-length": "password",
+    "password-name": "password",
+    "password-differs": "again",
+    "password-set-before": "current",
+    "wrong-login": "current",
+    "too-many-attempts": "current",
+    "token-life": "hours",
+}
+"""Which field a problem is about."""
 
 
 @router.get("")
@@ -109,6 +119,7 @@ def _show(request: Request, who: Visitor, *, problem: TreError | None = None, to
         request,
         "account.html",
         problem=problem,
+        fields=_FIELDS,
         who=who,
         sessions=sessions,
         tokens=tokens,

@@ -23,6 +23,8 @@ from tre_orchestrator.workspaces.tables import ProofRow, WorkspaceState
 
 router = APIRouter(prefix="/ops")
 _PROOFS = 10
+_FIELDS = {"has-password": "person", "signed-in-before": "person", "own-reset": "reset-person"}
+"""Which field a problem is about."""
 
 
 @router.get("")
@@ -101,6 +103,7 @@ def _show(
         request,
         "ops.html",
         problem=problem,
+        fields=_FIELDS,
         health=health,
         records=records,
         started={name: _moment(record.started_at) for name, record in records.items()},
