@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult
+from sqlalchemy import literal
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -14,5 +14,5 @@ from tre_orchestrator.ledger.database import Base
 def insert_once(session: Session, table: type[Base], **values: Any) -> bool:
     """Insert the row unless one with its key is there; then that one stays as it is. Whether it was inserted."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    done = session.execute(insert(table).values(**values).on_conflict_do_nothing())
-    return cast("CursorResult[Any]", done).rowcount == 1
+    once = insert(table).values(**values).on_conflict_do_nothing().returning(literal(1))
+    return session.execute(once).first() is not None

@@ -24,10 +24,10 @@ from tre_orchestrator.workspaces.tables import ProofRow, WorkspaceState
 router = APIRouter(prefix="/ops")
 _PROOFS = 10
 _FIELDS = {
-    "has-password": "person",
+    "has-password": "person",  # pragma: allowlist secret
     "signed-in-before": "person",
     "own-reset": "reset-person",
-}  # pragma: allowlist secret
+}
 """Which field a problem is about."""
 
 
