@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tre_orchestrator.errors import Invalid
+from tre_orchestrator.setting_rules import check_mfa_claim, check_oidc, check_site
 
 PREFIX = "TRE_"
 CLIENTS_OWN = ("url",)
@@ -34,7 +35,7 @@ class ForeignState(Invalid):
 class Settings(BaseModel):
     """Everything that can be set. Paths are absolute after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     state_dir: Path = Field(
         default=Path(".tre"), description="State folder; set by --state or the environment, never in settings.yaml"
@@ -79,11 +80,34 @@ class Settings(BaseModel):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="How much is logged")
     oidc: dict[str, str] | None = Field(
-        default=None, description="oauthenticator's GenericOAuthenticator settings; none: one-time links and passwords"
+        default=None,
+        description="OpenID Connect provider, how-to/operate.md lists the keys; none: one-time links and passwords",
     )
     mfa_claim: str = Field(
         default="amr=mfa", description="claim=value in the identity provider's answer that proves a second factor"
     )
+
+    @field_validator("site")
+    @classmethod
+    def _site(cls, value: str) -> str:
+        return check_site(value)
+
+    @field_validator("mfa_claim")
+    @classmethod
+    def _mfa_claim(cls, value: str) -> str:
+        return check_mfa_claim(value)
+
+    @field_validator("oidc")
+    @classmethod
+    def _oidc(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        return None if value is None else check_oidc(value)
+
+    @field_validator("listen_port", "public_port", mode="before")
+    @classmethod
+    def _port(cls, value: object) -> object:
+        if isinstance(value, bool):  # YAML's `yes` would be port 1
+            raise ValueError("it must be a number")
+        return value
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -175,9 +199,8 @@ def load_settings(state_dir: Path | None = None, **overrides: Any) -> Settings:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         origin = f"the environment ({PREFIX}{key.upper()})" if key in environment else str(folder / "settings.yaml")
-        raise Invalid(
-            "settings", f"Setting '{key}' from {origin}: {first['msg']}. Correct it and start again."
-        ) from error
+        why = first["msg"].removeprefix("Value error, ")
+        raise Invalid("settings", f"Setting '{key}' from {origin}: {why}. Correct it and start again.") from error
 
 
 def save_settings(settings: Settings) -> None:

@@ -8,6 +8,7 @@ the sandboxes' own accounts. Run: `python -m tests.bench.workspace_bench [rounds
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.governance.build import ANA, HEART
 from tests.workspaces.sandbox.conftest import CODE, World, make_world
@@ -186,6 +188,14 @@ def unlocked(world: World, home: Path) -> float:
     return took
 
 
+async def _last_step(api: HubApi) -> dict[str, Any]:
+    last: dict[str, Any] = {}
+    async for last in api.progress(ANA, HEART):
+        if last.get("ready") or last.get("failed"):
+            break
+    return last
+
+
 @contextmanager
 def our_hub(service: Service) -> Iterator[Callable[[], float]]:
     """The TRE's own hub; a call starts Ana's workspace through it, and ends it again."""
@@ -200,10 +210,7 @@ def our_hub(service: Service) -> Iterator[Callable[[], float]]:
         def spawn() -> float:
             began = time.perf_counter()
             api.start_server(ANA, HEART)
-            last = {}
-            for last in api.progress(ANA, HEART):
-                if last.get("ready") or last.get("failed"):
-                    break
+            last = asyncio.run(_last_step(api))
             took = time.perf_counter() - began
             assert last.get("ready"), last
             api.stop_server(ANA, HEART)

@@ -257,8 +257,7 @@ async def gate_world(db: Database, state: Path, now: dt.datetime, **more: Any) -
         state_dir=state,
         listen_port=free_port(),
         environment_dir=environment(state / "env"),
-        right_interval_seconds=0.1,
-        **more,
+        **{"right_interval_seconds": 0.1, **more},
     )
     create_all_secrets(settings.keys_dir)
     world = await asyncio.to_thread(ready, db, settings, now)
@@ -272,7 +271,9 @@ async def gate_world(db: Database, state: Path, now: dt.datetime, **more: Any) -
     try:
         async with (
             serving(settings, db, clock) as gate,
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as client,
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            ) as client,
         ):
             yield GateWorld(world, settings, clock, gate, client, stubs[0], stubs[1], stubs[2], identifier)
     finally:

@@ -8,7 +8,7 @@ from sqlalchemy import inspect, text
 
 from tests.governance.build import ANA, BEN, ERIN, World, person
 from tre_orchestrator.catalogue.names import PersonId
-from tre_orchestrator.errors import Invalid, NotFound, Refused, TreError
+from tre_orchestrator.errors import Invalid, NotFound, Refused, Stale, TreError
 from tre_orchestrator.governance import credentials, passwords
 from tre_orchestrator.governance.people import why_not_person
 from tre_orchestrator.ledger.append import console
@@ -221,8 +221,18 @@ def set_password(world: World, password: str, who: PersonId = ANA) -> None:
         passwords.set_password(session, who, password, person_actor(who), world.now)
 
 
-def check(world: World, password: str, who: str = ANA, now: dt.datetime | None = None) -> PersonId:
-    return passwords.check_password(world.db, who, password, now or world.now)
+def check(
+    world: World, password: str, who: str = ANA, now: dt.datetime | None = None, address: str = "192.0.2.1"
+) -> PersonId:
+    return passwords.check_password(world.db, who, password, now or world.now, address=address)
+
+
+def test_of_two_first_passwords_the_first_holds_and_the_second_gets_a_sentence(world: World) -> None:
+    with world.db.write() as session:
+        passwords.set_first_password(session, ANA, "correct horse battery", person_actor(ANA), world.now)
+    with pytest.raises(Stale, match="another tab"), world.db.write() as session:
+        passwords.set_first_password(session, ANA, "another horse battery", person_actor(ANA), world.now)
+    assert check(world, "correct horse battery") == ANA
 
 
 def test_a_password_opens_for_its_person_and_a_new_one_replaces_it(world: World) -> None:
@@ -248,17 +258,43 @@ def test_a_name_without_password_is_answered_like_a_wrong_password(world: World,
 
 
 @pytest.mark.parametrize("who", ["ana-silva", "nobody"])
-def test_the_sixth_attempt_in_a_quarter_of_an_hour_is_refused_known_name_or_not(world: World, who: str) -> None:
+def test_wrong_guesses_wait_longer_and_longer_known_name_or_not(world: World, who: str) -> None:
     set_password(world, "correct horse battery")
-    for _ in range(5):
+    for _ in range(passwords.FREE_ATTEMPTS):
         with pytest.raises(Refused, match="do not match"):
             check(world, "wrong horse battery", who)
-    with pytest.raises(Refused, match="Wait 15 min"):
+    with pytest.raises(Refused, match="Wait 30 s"):
         check(world, "correct horse battery", who)
+    later = world.now + passwords.FIRST_WAIT
+    with pytest.raises(Refused, match="do not match"):
+        check(world, "wrong horse battery", who, later)
     with pytest.raises(Refused, match="Wait 1 min"):
-        check(world, "correct horse battery", who, world.now + 14 * MINUTE)
+        check(world, "correct horse battery", who, later)
     if who == ANA:
-        assert check(world, "correct horse battery", who, world.now + 15 * MINUTE) == ANA
+        assert check(world, "correct horse battery", who, later + 2 * passwords.FIRST_WAIT) == ANA
+
+
+def test_the_wait_grows_to_its_longest_and_no_further() -> None:
+    waits = [passwords.wait_after(count) for count in range(200)]
+    assert waits == sorted(waits)
+    assert waits[passwords.FREE_ATTEMPTS - 1] == dt.timedelta()
+    assert waits[-1] == passwords.LONGEST_WAIT < passwords.FORGOTTEN_AFTER
+
+
+def test_nobody_is_locked_out_by_wrong_guesses_from_elsewhere(world: World) -> None:
+    set_password(world, "correct horse battery")
+    for _ in range(12):
+        with pytest.raises(Refused):
+            check(world, "wrong horse battery", address="203.0.113.9")
+    assert check(world, "correct horse battery", address="198.51.100.7") == ANA
+    with pytest.raises(Refused, match="Wait"):
+        check(world, "correct horse battery", address="203.0.113.9")
+
+
+def test_r3_no_address_of_a_guess_is_stored(world: World) -> None:
+    with pytest.raises(Refused):
+        check(world, "wrong horse battery", address="203.0.113.9")
+    assert "203.0.113.9" not in everything_stored(world)
 
 
 def test_parallel_guesses_do_not_outrun_the_counter(world: World) -> None:

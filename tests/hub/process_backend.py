@@ -34,7 +34,8 @@ while True:
 
 
 class ProcessBackend:
-    """Remembers in files, so that a restarted hub finds what runs. A file `fail` holds a reason to refuse a start."""
+    """Remembers in files, so that a restarted hub finds what runs. A file `fail` holds a reason to refuse a start;
+    while there is a file `hold`, a start waits."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -45,6 +46,8 @@ class ProcessBackend:
         if (self._settings.state_dir / "fail").exists():
             raise Unavailable("no-room", (self._settings.state_dir / "fail").read_text())
         progress("Making the sandbox", 50)
+        while (self._settings.state_dir / "hold").exists():
+            time.sleep(0.02)
         socket = self._settings.run_dir / "ws" / plan.socket_name
         socket.parent.mkdir(exist_ok=True)
         process = subprocess.Popen([sys.executable, "-c", _SERVER, str(socket)], start_new_session=True)

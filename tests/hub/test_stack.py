@@ -23,6 +23,7 @@ from tre_orchestrator.governance import credentials
 from tre_orchestrator.governance.passwords import set_password
 from tre_orchestrator.hub.api import HubApi, service_token
 from tre_orchestrator.ledger.append import console
+from tre_orchestrator.ledger.read import entries
 from tre_orchestrator.ops.health import UnixConnection
 from tre_orchestrator.workspaces.lifecycle import workspace_of
 from tre_orchestrator.workspaces.tables import WorkspaceState
@@ -163,6 +164,7 @@ def test_services_may_do_their_part_and_no_more(hub: RunningHub) -> None:
         ("GET", "/hub/api/tre/sign-ins/" + "0" * 32): {"gate": 404},
         ("PUT", "/hub/api/tre/people/ana-silva"): {"web": 204},
         ("PUT", "/hub/api/tre/people/nobody"): {"web": 404},
+        ("POST", "/hub/api/tre/people/ana-silva/stops/heart"): {"web": 204},
     }
     for (method, path), allowed in expected.items():
         for name, token in tokens.items():
@@ -196,7 +198,7 @@ async def test_a_named_server_starts_with_progress_survives_a_restart_and_ends(
     api = HubApi(hub.settings, "web")
     await asyncio.to_thread(api.ensure_user, ANA)
     assert await asyncio.to_thread(api.start_server, ANA, HEART)
-    events = await asyncio.to_thread(lambda: list(api.progress(ANA, HEART)))
+    events = [event async for event in api.progress(ANA, HEART)]
     assert events[-1]["ready"], events
     assert {"Checking that you may work in this project", "Making the sandbox"} <= {
         event["message"] for event in events
@@ -222,15 +224,70 @@ async def test_a_named_server_starts_with_progress_survives_a_restart_and_ends(
     await asyncio.to_thread(api.stop_server, ANA, HEART)
 
 
+def ends(hub: RunningHub) -> list[tuple[str, str, str]]:
+    """Every recorded wish to end a workspace: who, the kind of actor, the reason."""
+    with hub.world.db.read() as session:
+        found = entries(session, kind="workspace.end.intended")
+        return [(one.actor.id, one.actor.kind, str(one.facts["reason"])) for one in found]
+
+
+async def test_stop_ends_a_workspace_that_is_still_starting_and_the_page_is_told(
+    hub: RunningHub, browser: HttpBrowser
+) -> None:
+    api = HubApi(hub.settings, "web")
+    await asyncio.to_thread(api.ensure_user, ANA)
+    hold = hub.settings.state_dir / "hold"
+    for held in (True, False):  # while the backend starts it; while its server is awaited
+        if held:
+            hold.touch()
+        await asyncio.to_thread(api.start_server, ANA, HEART)
+        following = asyncio.create_task(last_event(api))
+        if not held:
+            await _until_state(hub, WorkspaceState.running)
+        stopping = asyncio.create_task(asyncio.to_thread(api.stop_server, ANA, HEART))
+        await _until_stopped(hub)
+        hold.unlink(missing_ok=True)
+        await stopping
+        told = await asyncio.wait_for(following, 30)
+        assert told.get("failed"), told
+        assert "stopped" in told["message"]
+        await _until_hub_forgot(api)
+        assert ends(hub)[-1] == (ANA, "person", "asked")
+        for _ in range(20):
+            assert list((hub.settings.state_dir / "running").glob("*")) == [], "nothing of it runs"
+            await asyncio.sleep(0.05)
+    await asyncio.to_thread(api.start_server, ANA, HEART)
+    assert (await last_event(api)).get("ready"), "it can be started again"
+    await asyncio.to_thread(api.stop_server, ANA, HEART)
+    await _until_stopped(hub)
+
+
+async def test_an_end_that_nobody_asked_for_is_recorded_as_the_hubs(hub: RunningHub, browser: HttpBrowser) -> None:
+    """JupyterHub's own way to stop a server says nothing of the person."""
+    api = HubApi(hub.settings, "web")
+    await asyncio.to_thread(api.ensure_user, ANA)
+    await asyncio.to_thread(api.start_server, ANA, HEART)
+    assert (await last_event(api)).get("ready")
+    path = f"/hub/api/users/{ANA}/servers/{HEART}"
+    status, text = await asyncio.to_thread(ask_hub, hub, "DELETE", path, service_token(hub.settings, "controller"))
+    assert status in (202, 204), text
+    await _until_stopped(hub)
+    assert ends(hub)[-1] == ("hub", "software", "hub-ended")
+
+
+async def last_event(api: HubApi) -> dict[str, object]:
+    return [event async for event in api.progress(ANA, HEART)][-1]
+
+
 async def test_one_that_ended_without_the_hub_can_be_started_again(hub: RunningHub, browser: HttpBrowser) -> None:
     api = HubApi(hub.settings, "web")
     await asyncio.to_thread(api.ensure_user, ANA)
     await asyncio.to_thread(api.start_server, ANA, HEART)
-    await asyncio.to_thread(lambda: list(api.progress(ANA, HEART)))
+    [event async for event in api.progress(ANA, HEART)]
     for path in (hub.settings.state_dir / "running").glob("*"):
         os.kill(int(path.read_text().split()[0]), signal.SIGKILL)
     assert await asyncio.to_thread(api.start_server, ANA, HEART)
-    events = await asyncio.to_thread(lambda: list(api.progress(ANA, HEART)))
+    events = [event async for event in api.progress(ANA, HEART)]
     assert events[-1].get("ready"), events
     await asyncio.to_thread(api.stop_server, ANA, HEART)
     await _until_stopped(hub)
@@ -252,7 +309,7 @@ async def test_a_start_that_is_refused_says_why_in_words(hub: RunningHub, browse
         with pytest.raises(TreError) as failed:
             await asyncio.to_thread(api.start_server, ANA, HEART)
         assert reason in failed.value.sentence
-        told = await asyncio.to_thread(lambda: list(api.progress(ANA, HEART)))
+        told = [event async for event in api.progress(ANA, HEART)]
         assert told[-1]["failed"]
         assert reason in told[-1]["message"]
     finally:
@@ -294,10 +351,22 @@ async def test_r3_the_hubs_log_holds_no_secret(hub: RunningHub, browser: HttpBro
 
 
 async def _until_stopped(hub: RunningHub) -> None:
+    await _until_state(hub, WorkspaceState.stopped)
+
+
+async def _until_state(hub: RunningHub, state: WorkspaceState) -> None:
     for _ in range(200):
         with hub.world.db.read() as session:
             view = workspace_of(session, ANA, HEART)
-        if view is not None and view.state is WorkspaceState.stopped:
+        if view is not None and view.state is state:
             return
         await asyncio.sleep(0.05)
-    raise AssertionError("it did not stop")
+    raise AssertionError(f"it was never {state}")
+
+
+async def _until_hub_forgot(api: HubApi) -> None:
+    for _ in range(200):
+        if await asyncio.to_thread(api.server, ANA, HEART) is None:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the hub still knows it")

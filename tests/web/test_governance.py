@@ -7,8 +7,9 @@ import re
 import pytest
 
 from tests.web.world import CSRF, Requests, World, field_of
-from tre_orchestrator.catalogue.names import DatasetName, ProjectName
+from tre_orchestrator.catalogue.names import DatasetName, PersonId, ProjectName
 from tre_orchestrator.governance.copies import open_holds, record_use
+from tre_orchestrator.governance.invitations import reset
 from tre_orchestrator.governance.tables import CatalogueRow
 
 TERMS = {
@@ -290,3 +291,33 @@ def test_account_sets_a_password_once_and_asks_for_it_before_changing_it(world: 
     assert "Your password is set" not in wrong.text
     right = client.post("/account/password", data={**new, "current": "a long enough secret"}, follow_redirects=False)
     assert right.status_code == 303
+
+
+def test_the_second_of_two_tabs_at_the_first_password_gets_a_sentence_and_the_first_one_holds(world: World) -> None:
+    client = world.client("analyst")
+    new = {"csrf": CSRF, "password": "a long enough secret", "again": "a long enough secret"}
+    assert client.post("/account/password", data=new, follow_redirects=False).status_code == 303
+    other = {"csrf": CSRF, "password": "another long secret", "again": "another long secret"}
+    second = client.post("/account/password", data=other, follow_redirects=False)
+    assert second.status_code == 409
+    assert "was set a moment ago" in second.text
+    changed = client.post(
+        "/account/password", data={**other, "current": "a long enough secret"}, follow_redirects=False
+    )
+    assert changed.status_code == 303
+
+
+def test_ops_resets_a_password_and_hands_out_a_link_shown_once(world: World) -> None:
+    ops = world.client("ops")
+    assert "Reset password" in ops.get("/ops").text
+    asked = ops.post("/ops/resets", data={"csrf": CSRF, "person": "ben-okafor"})
+    assert "another operator must ask for the same within a day" in asked.text
+    assert "/hub/login#token=" not in asked.text
+    with world.db.write() as session:
+        assert reset(session, PersonId("ben-okafor"), PersonId("another-operator"), world.clock()) is not None
+        assert reset(session, PersonId("ben-okafor"), PersonId("another-operator"), world.clock()) is None
+    answer = ops.post("/ops/resets", data={"csrf": CSRF, "person": "ben-okafor"})
+    assert answer.status_code == 200
+    assert "/hub/login#token=" in answer.text
+    assert "/hub/login#token=" not in ops.get("/ops").text
+    assert world.client("analyst").post("/ops/resets", data={"csrf": CSRF, "person": "ben-okafor"}).status_code == 403

@@ -76,6 +76,7 @@ WRITES = (
     ("controller", "/datasets/admissions/copies/1"),
     ("ops", "/approvals/diabetes-outcomes"),
     ("ops", "/ops/invitations"),
+    ("ops", "/ops/resets"),
     ("analyst", "/account/tokens"),
     ("analyst", "/account/tokens/1/revocation"),
     ("analyst", "/account/sessions/others/end"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -66,7 +66,7 @@ def test_progress_is_told_step_by_step_and_only_what_a_browser_needs(world: Worl
 
 
 def test_failure_on_the_way_is_an_event(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> Iterator[dict[str, Any]]:
+    async def broken(*_: object) -> AsyncIterator[dict[str, Any]]:
         yield {"progress": 5, "message": "Begin"}
         raise Unavailable("hub", "The hub does not answer. Try again in a moment.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,9 @@ class FakeHub:
     def stop_server(self, person: PersonId, project: ProjectName) -> None:
         self.asked.append(("stop", person, project))
 
-    def progress(self, person: PersonId, project: ProjectName) -> Iterator[dict[str, Any]]:
-        yield from self.events
+    async def progress(self, person: PersonId, project: ProjectName) -> AsyncIterator[dict[str, Any]]:
+        for event in self.events:
+            yield event
 
 
 @dataclass

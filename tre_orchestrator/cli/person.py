@@ -66,3 +66,23 @@ def invite(person: str, state: State = None, url: Url = None) -> None:
     """A one-time link for a person who has never signed in (you need the role ops; the ledger shows it)."""
     link = api(state, url).post(f"/api/people/{person}/invitation")["link"]
     console.print(f"Give this to {person} by a way only they read; it works once, within 10 minutes: {link}")
+
+
+@app.command()
+def reset(
+    person: str,
+    state: State = None,
+    url: Url = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first")] = False,
+) -> None:
+    """For a person who lost their password: it ends, with all their sessions and tokens; prints a one-time link.
+
+    Two operators must ask for it within a day; the second one gets the link. The ledger shows both.
+    """
+    if not yes:
+        typer.confirm(f"End the password and every session and token of {person}?", abort=True)
+    link = api(state, url).post(f"/api/people/{person}/reset")["link"]
+    if link is None:
+        console.print(f"Asked. Nothing has ended yet: another operator must run the same for {person} within a day.")
+        return
+    console.print(f"Give this to {person} by a way only they read; it works once, within 10 minutes: {link}")

@@ -15,18 +15,20 @@ def admin_app(core: Core) -> web.Application:
     async def health(_request: web.Request) -> web.Response:
         try:
             await core.store.ping()
-            ok, why = True, ""
+            why = core.why_unwell()
         except TreError as error:
-            ok, why = False, error.sentence
+            why = error.sentence
         answer = {
-            "ok": ok,
+            "ok": not why,
             "why": why,
+            "rights_age": round(core.rights.round_age, 1),
+            "books_age": round(core.books_age, 1),
             "process": "gate",
             "rights": len(core.rights.in_use()),
             "connections": core.rights.connections,
             "lab_files": len(core.files().files),
         }
-        return web.json_response(answer, status=200 if ok else 503)
+        return web.json_response(answer, status=503 if why else 200)
 
     async def metrics(_request: web.Request) -> web.Response:
         core.observe()

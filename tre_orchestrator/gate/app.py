@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 from aiohttp import web
@@ -17,8 +17,9 @@ from aiohttp import web
 from tre_orchestrator.errors import Refusal, Refused, TreError, Unavailable
 from tre_orchestrator.gate import pages
 from tre_orchestrator.gate.admin import admin_app
+from tre_orchestrator.gate.connection import COOKIES_LIMIT, Server, why_odd_request
 from tre_orchestrator.gate.core import Clock, Core
-from tre_orchestrator.gate.headers import SERVER, people_headers
+from tre_orchestrator.gate.headers import SERVER
 from tre_orchestrator.gate.hosts import WorkspaceHost, hosts_of
 from tre_orchestrator.gate.people import PeopleSide
 from tre_orchestrator.gate.target import parse
@@ -29,10 +30,8 @@ from tre_orchestrator.settings import Settings
 log = structlog.get_logger()
 FLUSH_SECONDS = 1.0
 KEEPALIVE_SECONDS = 75.0
-COOKIES_LIMIT = 1_048_576
-"""Longest header taken, in bytes. A hostile workspace's page may set 180 cookies of 4 KiB for the people's host, which
-are ignored there; refusing them would lock the person out."""
 _SHUTDOWN_SECONDS = 2.0
+_AGAIN_SECONDS = 1.0
 
 
 class Gate:
@@ -75,6 +74,7 @@ class Gate:
             try:
                 await self.core.store.flush()
                 await self.core.pools.keep({right.socket for right in self.core.rights.in_use()})
+                self.core.books_kept()
             except TreError as error:
                 log.warning("gate.meter-unwritten", code=error.code)
             except Exception as error:  # noqa: BLE001 - tried again in a second; without this nothing is counted any more
@@ -91,63 +91,14 @@ class Gate:
         self.core.store.close()
 
 
-def why_odd_request(request: web.BaseRequest) -> Refusal | None:
-    """Why this request's shape is refused, or None (RFC 9112, 3.2 and 6.1)."""
-    headers = request.headers
-    odd = (
-        request.version != (1, 1)
-        or len(headers.getall("Host", [])) != 1
-        or len(headers.getall("Content-Length", [])) > 1
-        or ("Transfer-Encoding" in headers and "Content-Length" in headers)
-        or headers.getall("Transfer-Encoding", ["chunked"]) != ["chunked"]
-        or request.method in ("CONNECT", "TRACE", "TRACK")
-        or "Expect" in headers
-    )
-    return Refusal("odd-request", "This request was refused: its form is not one that browsers send.") if odd else None
-
-
-class _Connection(web.RequestHandler):
-    """One connection. A request that cannot even be read is refused without repeating any of it (R3)."""
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """The answer to what could not be read or handled."""
-        if status < 500:
-            log.warning("gate.unreadable", error=type(exc).__name__)
-        else:
-            log.error("gate.failed", exc_info=exc)
-        if request.writer.output_size > 0:
-            raise ConnectionError
-        if status < 500:
-            error = TreError("odd-request", "This request was refused: it cannot be read.", status=status)
-        else:
-            error = TreError("gate-failed", "The gate failed on this request. Try again.", status=status)
-        answer = pages.problem(error)
-        for name, value in people_headers(https=False):
-            answer.headers[name] = value
-        answer.force_close()
-        return answer
-
-
-class _Server(web.Server):
-    """Takes connections."""
-
-    def __call__(self) -> _Connection:
-        return _Connection(self, loop=self._loop, **self._kwargs)
-
-
 @contextlib.asynccontextmanager
 async def serving(settings: Settings, db: Database, clock: Clock) -> AsyncIterator[Gate]:
     """The gate, listening, until the context ends. Raises `Unavailable` when it cannot listen."""
     core = Core(settings, db, clock)
     gate = Gate(core)
-    server = _Server(
+    server = Server(
         gate.handle,
+        core.addresses,
         access_log=None,
         max_field_size=COOKIES_LIMIT,
         handler_cancellation=True,
@@ -166,7 +117,8 @@ async def serving(settings: Settings, db: Database, clock: Clock) -> AsyncIterat
         await web.UnixSite(admin, str(socket)).start()
         socket.chmod(0o600)
         await _listen(runner, settings)
-        tasks = [asyncio.create_task(core.rights.watch()), asyncio.create_task(gate.keep_books())]
+        kept = {"rights": core.rights.watch, "guard": core.rights.guard, "books": gate.keep_books}
+        tasks = [asyncio.create_task(_kept(name, work)) for name, work in kept.items()]
         log.info("gate.ready", address=f"{settings.listen_host}:{settings.listen_port}")
         yield gate
     finally:
@@ -176,6 +128,16 @@ async def serving(settings: Settings, db: Database, clock: Clock) -> AsyncIterat
         await runner.cleanup()
         await admin.cleanup()
         await gate.close()
+
+
+async def _kept(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run a task that has no end; begin it again when it ends all the same."""
+    while True:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - what the gate's safety hangs on must not end unnoticed
+            log.error("gate.task-failed", task=name, error=type(error).__name__)
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _listen(runner: web.ServerRunner, settings: Settings) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hmac
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from tre_orchestrator.errors import Refusal, TreError
+from tre_orchestrator.gate.addresses import Addresses
 from tre_orchestrator.gate.meter import Meter, is_crossing, why_capped
-from tre_orchestrator.gate.rights import Right, Rights
+from tre_orchestrator.gate.rights import STALE_SECONDS, Right, Rights
 from tre_orchestrator.gate.static_files import StaticFiles, index
 from tre_orchestrator.gate.store import Store
 from tre_orchestrator.gate.upstream import Pools
@@ -27,6 +29,8 @@ from tre_orchestrator.workspaces.environment import environment_dir
 
 log = structlog.get_logger()
 Clock = Callable[[], dt.datetime]
+BOOKS_SECONDS = 30.0
+"""How long the meter may stay unwritten before `/health` says so."""
 
 
 class SignInError(TreError):
@@ -96,8 +100,28 @@ class Core:
             interval_seconds=settings.right_interval_seconds,
         )
         self.pools = Pools()
+        self.addresses = Addresses()
         self.metrics = Metrics()
         self._files: StaticFiles | None = None
+        self._books_at = time.monotonic()
+
+    def books_kept(self) -> None:
+        """What was metered is written, and connections nobody may use are closed."""
+        self._books_at = time.monotonic()
+
+    def why_unwell(self) -> str:
+        """Which of the gate's own tasks has not succeeded for too long, as a sentence; empty when none."""
+        late = []
+        if self.rights.round_age > STALE_SECONDS:
+            late.append(f"Rights were last read {self.rights.round_age:.0f} s ago; every workspace is closed.")
+        if (age := self.books_age) > BOOKS_SECONDS:
+            late.append(f"What went to browsers was last written down {age:.0f} s ago.")
+        return " ".join(late)
+
+    @property
+    def books_age(self) -> float:
+        """Seconds since the meter was last written."""
+        return time.monotonic() - self._books_at
 
     def meter_out(self, right: Right, size: int) -> Refusal | None:
         """Count bytes before they go to a browser; why they may not go, or None."""

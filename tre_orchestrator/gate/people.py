@@ -32,7 +32,7 @@ from tre_orchestrator.gate.headers import (
 from tre_orchestrator.gate.own import OwnPages
 from tre_orchestrator.gate.policy import why_not_hub
 from tre_orchestrator.gate.target import Target
-from tre_orchestrator.gate.upstream import body_of, session_to
+from tre_orchestrator.gate.upstream import read_body, session_to
 from tre_orchestrator.gate.writes import SAFE_METHODS, fetch_of, why_not_write
 from tre_orchestrator.governance.credentials import TOKEN_PREFIX, WebSession
 from tre_orchestrator.governance.identity import HEADER, identity, sign_identity
@@ -42,7 +42,9 @@ OPEN_PATHS = frozenset({"static", "verify", "accessibility", "favicon.ico", "rob
 """First path segments of the portal that need no signing in: its style, and how outsiders verify a bundle."""
 STYLE = "/gate/static/gate.css"
 _HUB_BODY = 65_536
-_WEB_BODY = 64 * 1024 * 1024
+_WEB_BODY = 4 * 1024 * 1024 + 65_536
+"""A little above what the web application takes, so that it says no in its own words."""
+_BODY_SECONDS = 30.0
 _BEARER = re.compile(rf"Bearer ({TOKEN_PREFIX}[A-Za-z0-9_-]{{20,200}})")
 
 
@@ -143,9 +145,13 @@ class PeopleSide:
         if signed is not None:
             headers.append((HEADER, signed))
         url = yarl.URL("http://localhost" + target.forwarded(), encoded=True)
+        body = None
+        if request.body_exists:  # read whole, before it takes one of the few connections
+            with self._core.addresses.body(request.remote or ""):
+                body = await read_body(request, limit, seconds=_BODY_SECONDS)
         try:
             async with upstream.request(
-                request.method, url, headers=headers, data=body_of(request, limit), allow_redirects=False
+                request.method, url, headers=headers, data=body, allow_redirects=False
             ) as answer:
                 return await self._answer(request, answer, from_hub=upstream is self._hub)
         except (aiohttp.ClientError, OSError) as error:

@@ -1,7 +1,9 @@
 """The right to reach a workspace, asked anew every second while it is used; what cannot be asked is lost (P4).
 
 `Rights.of` answers from memory only what the watcher confirmed a moment ago. The watcher reads every right in use
-again, tells each open connection of a lost one at once, and loses those it could not read for `lease_seconds`.
+again, tells each open connection of a lost one at once, and loses those it could not read for `lease_seconds`. The
+lease is for a database that says it is away. A watcher that hangs, fails or is gone proves nothing: without a finished
+round for `STALE_SECONDS` every right is lost, by the watcher, by `guard` beside it, and by the next request.
 """
 
 from __future__ import annotations
@@ -10,24 +12,25 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
-from sqlalchemy.orm import Session
 
 from tre_orchestrator.errors import Refusal, Refused, TreError
-from tre_orchestrator.gate.meter import MIB, MeterKey
+from tre_orchestrator.gate.meter import MeterKey
 from tre_orchestrator.gate.tickets import Frame
-from tre_orchestrator.governance.credentials import sessions_of_person
-from tre_orchestrator.governance.facts import decide_now
-from tre_orchestrator.settings import Settings
-from tre_orchestrator.workspaces.lifecycle import by_id, why_not_usable
 
 log = structlog.get_logger()
 
 IDLE_SECONDS = 120.0
 """A right nobody used for this long is no longer watched; the next request asks anew."""
+
+STALE_SECONDS = 5.0
+"""How long a round of the watcher may be over before nothing that it said is believed."""
+CONNECTIONS_MAX = 128
+"""Connections that one frame may hold open at once; Lab needs one for each kernel and a few more."""
+_GUARD_SECONDS = 0.5
 
 LOST = Refusal("right-unknown", "Your right to this workspace cannot be confirmed now, so it is closed. Try again.")
 
@@ -53,37 +56,6 @@ class _Live:
     closers: set[Callable[[Refusal], None]] = field(default_factory=set)
 
 
-def read_right(session: Session, settings: Settings, frame: Frame, now: dt.datetime, known: Right | None) -> Right:
-    """The right as the database has it; raises `Refused` with the reason when there is none.
-
-    `known` is the right as last read: the tier's controls are part of what was approved, so they are read once.
-    """
-    view = by_id(session, frame.workspace)
-    refusal = why_not_usable(session, settings, frame.workspace, now)
-    if refusal is None and (view is None or view.nonce != frame.nonce or view.person != frame.person):
-        refusal = Refusal("workspace-restarted", "This workspace was started again. Open it again from its project.")
-    if refusal is None and now >= frame.expires_at:
-        refusal = Refusal("frame-over", "This page was open for very long. Open the workspace again from its project.")
-    if refusal is None and not any(
-        one.id == frame.session_id for one in sessions_of_person(session, frame.person, now)
-    ):
-        refusal = Refusal("signed-out", "You are signed out. Sign in again and open the workspace from its project.")
-    if refusal is not None or view is None:
-        raise Refused([refusal or LOST])
-    if known is not None:
-        return replace(known, ends_at=view.ends_at)
-    policy = decide_now(session, settings, view.project, view.person, now, mfa=None).tier_policy
-    return Right(
-        frame=frame,
-        meter=MeterKey(view.person, view.project),
-        socket=Path(view.socket),
-        soft=policy.browser.soft_mib * MIB,
-        hard=policy.browser.hard_mib * MIB,
-        scripts_in_output=policy.scripts_in_output,
-        ends_at=view.ends_at,
-    )
-
-
 class Rights:
     """Every right in use. `read` asks the database, in a thread of its own, for a list of frames at once."""
 
@@ -100,11 +72,15 @@ class Rights:
         self._interval = interval_seconds
         self._monotonic = monotonic
         self._live: dict[str, _Live] = {}
+        self._round_ended = monotonic()
         self.lost = 0
         """How many rights in use were lost since the gate started."""
 
     async def of(self, frame: Frame) -> Right:
         """The right of this frame, confirmed lately; raises `Refused`, or the reader's own error."""
+        if self.round_age > STALE_SECONDS:
+            self.expire()
+            raise Refused([LOST])
         live = self._live.get(frame.key)
         now = self._monotonic()
         if live is None:
@@ -124,10 +100,16 @@ class Rights:
         return live.right.frame if live else None
 
     def attach(self, key: str, closer: Callable[[Refusal], None]) -> bool:
-        """Have `closer` called once when this right is lost; False when it is lost already."""
+        """Have `closer` called once when this right is lost; False when it is lost already.
+
+        Raises `Refused` when the frame holds too many connections open.
+        """
         live = self._live.get(key)
         if live is None:
             return False
+        if len(live.closers) >= CONNECTIONS_MAX:
+            sentence = f"This page holds {CONNECTIONS_MAX} connections open already. Close notebooks and try again."
+            raise Refused([Refusal("too-many-connections", sentence)])
         live.closers.add(closer)
         return True
 
@@ -147,13 +129,19 @@ class Rights:
         return max((self._monotonic() - live.confirmed for live in self._live.values()), default=0.0)
 
     @property
+    def round_age(self) -> float:
+        """Seconds since the watcher last ended a round."""
+        return self._monotonic() - self._round_ended
+
+    @property
     def connections(self) -> int:
         """How many connections wait to be told."""
         return sum(len(live.closers) for live in self._live.values())
 
     async def watch(self) -> None:
-        """Confirm every right in use each interval, until cancelled. A reader that hangs does not stop the lease."""
+        """Confirm every right in use each interval, until cancelled. A reader that hangs keeps nothing alive."""
         reading: asyncio.Task[None] | None = None
+        self._round_ended = self._monotonic()
         while True:
             began = self._monotonic()
             if reading is None or reading.done():
@@ -165,6 +153,12 @@ class Rights:
             rest = self._interval - (self._monotonic() - began)
             await asyncio.sleep(max(rest, 0.01))
 
+    async def guard(self) -> None:
+        """Lose what is not confirmed any more, apart from the watcher: it may have ended."""
+        while True:
+            await asyncio.sleep(_GUARD_SECONDS)
+            self.expire()
+
     async def confirm(self) -> None:
         """Read every right in use once; close what was lost, stop watching what nobody uses."""
         now = self._monotonic()
@@ -173,12 +167,15 @@ class Rights:
                 del self._live[key]
         asked = [(live.right.frame, live.right) for live in self._live.values()]
         if not asked:
+            self._round_ended = now
             return
         try:
             answers = await self._read([*asked])
         except TreError as error:
             log.warning("gate.rights-unread", code=error.code, rights=len(asked))
+            self._round_ended = self._monotonic()
             return
+        self._round_ended = self._monotonic()
         for (frame, _known), answer in zip(asked, answers, strict=True):
             live_now = self._live.get(frame.key)
             if live_now is None:
@@ -189,10 +186,11 @@ class Rights:
                 live_now.right, live_now.confirmed = answer, now
 
     def expire(self) -> None:
-        """Lose every right that could not be confirmed within the lease."""
+        """Lose every right that could not be confirmed within the lease; all of them when the watcher is gone."""
         now = self._monotonic()
+        is_stale = self.round_age > STALE_SECONDS
         for key, live in list(self._live.items()):
-            if now - live.confirmed > self._lease:
+            if is_stale or now - live.confirmed > self._lease:
                 self._lose(key, LOST)
 
     def drop_session(self, session_id: str) -> None:

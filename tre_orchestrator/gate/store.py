@@ -17,10 +17,11 @@ from typing import TypeVar
 from sqlalchemy import or_, select, update
 
 from tre_orchestrator.catalogue.names import PersonId, ProjectName, WorkspaceId
-from tre_orchestrator.errors import NotFound, Refusal, Refused, TreError, Unavailable
+from tre_orchestrator.errors import NotFound, Refusal, Refused
 from tre_orchestrator.gate import tickets
 from tre_orchestrator.gate.meter import Meter, MeterKey, read_bytes, write_bytes
-from tre_orchestrator.gate.rights import Right, read_right
+from tre_orchestrator.gate.reading import read_rights
+from tre_orchestrator.gate.rights import Right
 from tre_orchestrator.gate.tickets import Frame
 from tre_orchestrator.governance import credentials
 from tre_orchestrator.governance.credentials import SEEN_EVERY, WebSession
@@ -57,7 +58,8 @@ class Store:
         self._requests = ThreadPoolExecutor(THREADS, "gate-request")
         self._watcher = ThreadPoolExecutor(1, "gate-watch")
         self._writer = ThreadPoolExecutor(1, "gate-meter")
-        self._active: dict[str, Frame] = {}
+        self._busy: dict[tuple[WorkspaceId, str], Frame] = {}
+        self._present: set[str] = set()
         self._activity_written = clock()
 
     def close(self) -> None:
@@ -155,22 +157,28 @@ class Store:
         self._meter.confirm({}, totals)
         return answers
 
-    def note_activity(self, frame: Frame) -> None:
-        """Somebody works in this workspace; written at most every 10 seconds."""
-        self._active[frame.key] = frame
+    def note_busy(self, frame: Frame) -> None:
+        """Something happens in this workspace; written at most every 10 seconds."""
+        self._busy[(frame.workspace, frame.nonce)] = frame
+
+    def note_person(self, frame: Frame) -> None:
+        """The browser said something: its person is there, so the session goes on, and the workspace is busy."""
+        self.note_busy(frame)
+        self._present.add(frame.session_id)
 
     async def flush(self, *, at_end: bool = False) -> None:
         """Write metered bytes, and now and then activity and what has run out."""
         now = self._clock()
         due = at_end or now - self._activity_written >= ACTIVITY_EVERY
-        active = list(self._active.values()) if due else []
+        busy = list(self._busy.values()) if due else []
+        present = set(self._present) if due else set()
         pending = self._meter.take_pending()
         if due:
-            self._active, self._activity_written = {}, now
+            self._busy, self._present, self._activity_written = {}, set(), now
         if pending or due:
             keys = {key for key, _day in pending}
             day = self._meter.day
-            flush = partial(self._flush, pending, keys, day, active, now, tidy=due)
+            flush = partial(self._flush, pending, keys, day, busy, present, now, tidy=due)
             totals = await asyncio.get_running_loop().run_in_executor(self._writer, flush)
             self._meter.confirm(pending, totals)
 
@@ -204,42 +212,37 @@ class Store:
         self, asked: list[tuple[Frame, Right | None]], day: dt.date
     ) -> tuple[list[Right | Refusal], dict[MeterKey, int]]:
         now = self._clock()
-        answers: list[Right | Refusal] = []
-        totals = {}
         with self._db.read() as session:
-            for frame, known in asked:
-                try:
-                    right = read_right(session, self._settings, frame, now, known)
-                except Unavailable:
-                    raise
-                except TreError as error:
-                    answers.append(Refusal(error.code, error.sentence))
-                    continue
-                if known is None or not self._meter.knows(right.meter):
-                    totals[right.meter] = read_bytes(session, right.meter, day)
-                answers.append(right)
-        return answers, totals
+            answers = read_rights(session, self._settings, asked, now)
+            unread = {
+                right.meter
+                for (_frame, known), right in zip(asked, answers, strict=True)
+                if isinstance(right, Right) and (known is None or not self._meter.knows(right.meter))
+            }
+            return answers, {key: read_bytes(session, key, day) for key in unread}
 
     def _flush(
         self,
         pending: dict[tuple[MeterKey, dt.date], int],
         keys: set[MeterKey],
         day: dt.date,
-        active: list[Frame],
+        busy: list[Frame],
+        present: set[str],
         now: dt.datetime,
         *,
         tidy: bool,
     ) -> dict[MeterKey, int]:
         with self._db.write() as session:
             write_bytes(session, pending)
-            for frame in active:
+            for frame in busy:
                 older = or_(WorkspaceRow.last_activity.is_(None), WorkspaceRow.last_activity < now)
                 session.execute(
                     update(WorkspaceRow)
                     .where(WorkspaceRow.id == frame.workspace, WorkspaceRow.nonce == frame.nonce, older)
                     .values(last_activity=now)
                 )
-                credentials.touch_session(session, frame.session_id, now)
+            for session_id in present:
+                credentials.touch_session(session, session_id, now)
             if tidy:
                 tickets.forget_expired(session, now)
             return {key: read_bytes(session, key, day) for key in keys}

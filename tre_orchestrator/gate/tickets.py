@@ -2,6 +2,7 @@
 
 A ticket lives 30 seconds and works once, however many hand it in at the same moment; handed in at another host it is
 spent all the same. What it opens is bound to one start of one workspace, one person and the session it came from.
+A person holds `FRAMES_MAX` frames at most: with one more the oldest ends.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tre_orchestrator.gate.tables import FrameRow, TicketRow
 
 TICKET_LIFE = dt.timedelta(seconds=30)
 FRAME_LIFE = dt.timedelta(hours=12)
+FRAMES_MAX = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ def redeem(session: Session, token: str, workspace: WorkspaceId, now: dt.datetim
         expires_at=now + FRAME_LIFE,
     )
     session.add(row)
+    session.flush()
+    _end_oldest(session, row.person)
     return cookie, _frame(row)
 
 
@@ -86,6 +90,11 @@ def frame_of(session: Session, cookie: str, now: dt.datetime) -> Frame | None:
     """The frame that a cookie belongs to, if it has not run out."""
     row = session.scalar(select(FrameRow).where(FrameRow.token_hash == _hash(cookie), FrameRow.expires_at > now))
     return _frame(row) if row else None
+
+
+def open_frames(session: Session, people: set[PersonId]) -> frozenset[str]:
+    """The keys of every frame that these people hold."""
+    return frozenset(session.scalars(select(FrameRow.token_hash).where(FrameRow.person.in_(people))))
 
 
 def key_of(cookie: str) -> str:
@@ -103,6 +112,12 @@ def forget_expired(session: Session, now: dt.datetime) -> None:
     """Remove what has run out."""
     session.execute(delete(TicketRow).where(TicketRow.expires_at <= now))
     session.execute(delete(FrameRow).where(FrameRow.expires_at <= now))
+
+
+def _end_oldest(session: Session, person: str) -> None:
+    newest = select(FrameRow.token_hash).where(FrameRow.person == person).order_by(FrameRow.opened_at.desc())
+    held = session.scalars(newest).all()
+    session.execute(delete(FrameRow).where(FrameRow.token_hash.in_(held[FRAMES_MAX:])))
 
 
 def _frame(row: FrameRow) -> Frame:

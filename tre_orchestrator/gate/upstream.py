@@ -1,7 +1,7 @@
 """Connections of the gate to what lies behind it, all over unix sockets: hub, web, and each workspace apart.
 
-A pool never mixes two workspaces, so a workspace that answers out of turn can only confuse itself. Bodies stream both
-ways with the connection's own back-pressure; nothing is kept whole unless a rule must look at it.
+A pool never mixes two workspaces, so a workspace that answers out of turn can only confuse itself. Bodies of
+requests are read whole, within a size and a time, before they take a connection; answers stream with back-pressure.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tre_orchestrator.errors import Invalid
 
 CONNECTIONS = 64
 BODY_SECONDS = 120.0
+"""How long a body may take to come."""
 _READ_BUFFER = 262_144
 _HEADER_FIELD = 16_384
 
@@ -57,23 +58,15 @@ class Pools:
         await self.keep(set())
 
 
-def body_of(request: web.BaseRequest, limit: int) -> AsyncIterator[bytes] | None:
-    """The request's body as a stream of at most `limit` bytes; None when it has none. Raises `Invalid` beyond."""
+async def read_body(request: web.BaseRequest, limit: int, *, seconds: float = BODY_SECONDS) -> bytes:
+    """The whole body, of at most `limit` bytes; raises `Invalid` beyond, and when it takes too long to come."""
     if not request.body_exists:
-        return None
+        return b""
     if request.content_length is not None and request.content_length > limit:
         raise _too_long(limit)
-    return _limited(request, limit)
-
-
-async def read_body(request: web.BaseRequest, limit: int) -> bytes:
-    """The whole body, of at most `limit` bytes; raises `Invalid` beyond, and when it takes too long to come."""
-    stream = body_of(request, limit)
-    if stream is None:
-        return b""
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return b"".join([chunk async for chunk in stream])
+        async with asyncio.timeout(seconds):
+            return b"".join([chunk async for chunk in _limited(request, limit)])
     except TimeoutError as error:
         raise Invalid("too-slow", "This request did not come to its end in time. Try again.", status=408) from error
 

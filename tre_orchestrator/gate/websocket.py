@@ -49,10 +49,19 @@ def why_not_upgrade(headers: Mapping[str, str]) -> Refusal | None:
 class Relay:
     """The pump between one browser connection and one workspace connection."""
 
-    def __init__(self, request: web.BaseRequest, count: Callable[[int], bool], active: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        count: Callable[[int], bool],
+        *,
+        said: Callable[[], None],
+        answered: Callable[[], None],
+    ) -> None:
+        """`said` is called when the browser says something, `answered` when the workspace does."""
         self._request = request
         self._count = count
-        self._active = active
+        self._said = said
+        self._answered = answered
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
         self.reason: Refusal | None = None
@@ -106,7 +115,7 @@ class Relay:
         if not self._count(len(data)):
             return
         if len(data) > ACTIVITY_BYTES:
-            self._active()
+            self._answered()
         self._browser.write(data)
         if self._request.protocol.writing_paused and self._draining is None and self._upstream is not None:
             self._upstream.pause_reading()
@@ -117,7 +126,7 @@ class Relay:
         if self._upstream is None or self._upstream.is_closing():
             return
         if len(data) > ACTIVITY_BYTES:
-            self._active()
+            self._said()
         self._upstream.write(data)
 
     def pause_browser(self) -> None:

@@ -138,7 +138,13 @@ class WorkspaceSide:
                 relay.cut(refusal)
             return refusal is None
 
-        relay = Relay(request, count, lambda: self._core.store.note_activity(right.frame))
+        store = self._core.store
+        relay = Relay(
+            request,
+            count,
+            said=lambda: store.note_person(right.frame),
+            answered=lambda: store.note_busy(right.frame),
+        )
         if not self._core.rights.attach(key, relay.cut):
             raise Refused([LOST])
         try:
@@ -154,7 +160,7 @@ class WorkspaceSide:
         if rule.reply is Reply.contents:
             refuse_if(await _judged(len(body), lambda: contents.why_not_save(request.method, body)))
         if request.method != "GET":
-            self._core.store.note_activity(right.frame)
+            self._core.store.note_person(right.frame)
         url = yarl.URL("http://localhost" + target.forwarded(_NEVER_FORWARDED), encoded=True)
         headers = to_workspace(request.headers, self._inner_token(right))
         out = _Outgoing(self._core, request, right)

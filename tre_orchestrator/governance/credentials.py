@@ -107,7 +107,13 @@ def redeem_login_link(session: Session, token: str, now: dt.datetime) -> PersonI
     ).one_or_none()
     if won is None or not hmac.compare_digest(won.token_hash, digest):
         raise Refused(
-            [Refusal("link-spent", "This link was used before, ran out or is incomplete. Ask for a new one.")]
+            [
+                Refusal(
+                    "link-spent",
+                    "This link was used before, ran out or is incomplete. If you used it in another tab, go on "
+                    "there; else ask for a new one.",
+                )
+            ]
         )
     person = PersonId(won.person)
     refuse_if(why_not_person(find_person(session, person), now))

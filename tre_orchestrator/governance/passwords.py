@@ -1,12 +1,18 @@
 """Passwords, hashed by argon2id; guessing is slowed per name, known or not, so an answer tells nobody who exists.
 
+Each wrong attempt from one address makes the next one for the same name wait longer, there only: nobody can lock a
+person out who comes from elsewhere.
+
 An attempt is counted and committed before the password is looked at: parallel guesses cannot outrun the counter.
 """
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import functools
+import hashlib
+import math
 import secrets
 
 from argon2 import PasswordHasher
@@ -15,7 +21,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from tre_orchestrator.catalogue.names import PersonId, is_name
-from tre_orchestrator.errors import Invalid, Refusal, Refused, refuse_if
+from tre_orchestrator.errors import Invalid, Refusal, Refused, Stale, refuse_if
 from tre_orchestrator.governance.credentials import end_api_tokens, end_unused_links
 from tre_orchestrator.governance.load import find_person
 from tre_orchestrator.governance.people import why_not_person
@@ -25,8 +31,9 @@ from tre_orchestrator.ledger.append import Actor, append
 from tre_orchestrator.ledger.database import Database
 
 LENGTH_MIN, LENGTH_MAX = 12, 256
-ATTEMPTS = 5
-WINDOW = dt.timedelta(minutes=15)
+FREE_ATTEMPTS = 5
+FIRST_WAIT, LONGEST_WAIT = dt.timedelta(seconds=30), dt.timedelta(minutes=15)
+FORGOTTEN_AFTER = dt.timedelta(hours=1)
 _HASHER = PasswordHasher()
 
 
@@ -50,15 +57,31 @@ def set_password(session: Session, person: PersonId, password: str, actor: Actor
     append(session, "password.set", actor, f"person/{person}", {}, now=now)
 
 
-def check_password(db: Database, person: str, password: str, now: dt.datetime) -> PersonId:
+def set_first_password(session: Session, person: PersonId, password: str, actor: Actor, now: dt.datetime) -> None:
+    """Give the person a password if they have none; raises `Stale` when one was set meanwhile, in another tab say."""
+    if not insert_once(session, PasswordRow, person=person, argon2="", set_at=now):
+        raise set_meanwhile()
+    set_password(session, person, password, actor, now)
+
+
+def set_meanwhile() -> Stale:
+    """What a page hears that did not know of the password."""
+    sentence = "Your password was set a moment ago, in another tab perhaps, and holds: sign in with that one. To "
+    return Stale("password-set-before", sentence + "change it, load this page again and give it as your password now.")
+
+
+def check_password(db: Database, person: str, password: str, now: dt.datetime, *, address: str) -> PersonId:
     """The person, if the password is theirs and they are valid now; raises `Refused` otherwise.
+
+    `address` is where the attempt comes from, as the gate saw it.
 
     Runs its own transactions: a failed attempt stays counted, and no lock is held while argon2 works (about 50 ms).
     """
     if not is_name(person) or len(password) > LENGTH_MAX:
         raise _wrong()
+    key = _key_of(person, address)
     with db.write() as session:
-        _count_attempt(session, person, now)
+        _count_attempt(session, key, now)
     with db.read() as session:
         row = session.get(PasswordRow, person)
         stored = row.argon2 if row else _nobodys_hash()
@@ -67,7 +90,7 @@ def check_password(db: Database, person: str, password: str, now: dt.datetime) -
         raise _wrong()
     refuse_if(refusal)
     with db.write() as session:
-        session.execute(delete(LoginAttemptRow).where(LoginAttemptRow.person == person))
+        session.execute(delete(LoginAttemptRow).where(LoginAttemptRow.key == key))
         if _HASHER.check_needs_rehash(stored):
             renewed = _HASHER.hash(password)
             session.execute(
@@ -78,25 +101,30 @@ def check_password(db: Database, person: str, password: str, now: dt.datetime) -
     return PersonId(person)
 
 
-def _count_attempt(session: Session, person: str, now: dt.datetime) -> None:
-    session.execute(delete(LoginAttemptRow).where(LoginAttemptRow.window_began <= now - WINDOW))
-    insert_once(session, LoginAttemptRow, person=person, window_began=now, attempts=0)
-    count = session.execute(
-        update(LoginAttemptRow)
-        .where(LoginAttemptRow.person == person)
-        .values(attempts=LoginAttemptRow.attempts + 1)
-        .returning(LoginAttemptRow.window_began, LoginAttemptRow.attempts)
-    ).one()
-    if count.attempts > ATTEMPTS:
-        minutes = max(1, round((count.window_began + WINDOW - now).total_seconds() / 60))
-        raise Refused(
-            [
-                Refusal(
-                    "too-many-attempts",
-                    f"Too many attempts for this name. Wait {minutes} min and try again.",
-                )
-            ]
-        )
+def wait_after(attempts: int) -> dt.timedelta:
+    """How long the next attempt has to wait after so many wrong ones in a row."""
+    if attempts < FREE_ATTEMPTS:
+        return dt.timedelta()
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(attempts - FREE_ATTEMPTS, 16)))
+
+
+def _count_attempt(session: Session, key: str, now: dt.datetime) -> None:
+    session.execute(delete(LoginAttemptRow).where(LoginAttemptRow.last_at <= now - FORGOTTEN_AFTER))
+    insert_once(session, LoginAttemptRow, key=key, last_at=now, attempts=0)
+    row = session.get_one(LoginAttemptRow, key, with_for_update=True, populate_existing=True)
+    wait = row.last_at + wait_after(row.attempts) - now
+    if wait > dt.timedelta():
+        seconds = math.ceil(wait.total_seconds())
+        told = f"{seconds} s" if seconds < 60 else f"{math.ceil(seconds / 60)} min"
+        sentence = f"Too many attempts for this name from where you are. Wait {told} and try again."
+        raise Refused([Refusal("too-many-attempts", sentence)])
+    row.attempts += 1
+    row.last_at = now
+
+
+def _key_of(person: str, address: str) -> str:
+    digest = hashlib.sha256(f"{person}\n{address}".encode("utf-8", "surrogatepass")).digest()
+    return base64.b32encode(digest).decode()[:26]
 
 
 def _matches(stored: str, password: str) -> bool:

@@ -163,12 +163,15 @@ class PasswordRow(Base):
 
 
 class LoginAttemptRow(Base):
-    """How often a name was tried since the window began; counted before the password is looked at."""
+    """How often a name was tried from an address; counted before the password is looked at.
+
+    `key` is a hash of both: no address is stored.
+    """
 
     __tablename__ = "login_attempts"
 
-    person: Mapped[str] = mapped_column(_NAME, primary_key=True)
-    window_began: Mapped[dt.datetime]
+    key: Mapped[str] = mapped_column("person", _NAME, primary_key=True)
+    last_at: Mapped[dt.datetime] = mapped_column("window_began")
     attempts: Mapped[int]
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
+
+import aiohttp
 
 from tre_orchestrator.catalogue.names import PersonId, ProjectName
 from tre_orchestrator.errors import NotFound, Refusal, Refused, Unavailable
@@ -58,7 +60,10 @@ class HubApi:
         raise _failure(status, body)
 
     def stop_server(self, person: PersonId, project: ProjectName) -> None:
-        """Ask for its end; one that does not run is no error."""
+        """End it because its person asked, also while it starts; one that does not run is no error."""
+        status, body = self._call("POST", f"tre/people/{quote(person)}/stops/{quote(project)}")
+        if status != 204:
+            raise _failure(status, body)
         status, body = self._call("DELETE", _server(person, project))
         if status not in (202, 204, 404):
             raise _failure(status, body)
@@ -73,21 +78,26 @@ class HubApi:
         found = json.loads(body).get("servers", {}).get(project)
         return found if isinstance(found, dict) else None
 
-    def progress(self, person: PersonId, project: ProjectName) -> Iterator[dict[str, Any]]:
-        """The start's events as they come: {"progress": 0..100, "message": str}, the last with "ready" or "failed"."""
-        connection = UnixConnection(self.settings.run_dir / "hub.sock", timeout=_PROGRESS_TIMEOUT_SECONDS)
+    async def progress(self, person: PersonId, project: ProjectName) -> AsyncIterator[dict[str, Any]]:
+        """The start's events as they come: {"progress": 0..100, "message": str}, the last with "ready" or "failed".
+
+        Holds no thread: any number of pages may follow a start.
+        """
+        url = f"http://localhost/hub/api/{_server(person, project)}/progress"
+        waits = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_SECONDS, sock_read=_PROGRESS_TIMEOUT_SECONDS)
+        connector = aiohttp.UnixConnector(path=str(self.settings.run_dir / "hub.sock"))
         try:
-            connection.request("GET", f"/hub/api/{_server(person, project)}/progress", headers=self._headers())
-            response = connection.getresponse()
-            if response.status != 200:
-                raise _failure(response.status, response.read())
-            while line := response.readline(_LINE_LIMIT):
-                if line.startswith(b"data:"):
-                    yield _event(line[5:])
-        except (OSError, http.client.HTTPException) as error:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=waits, read_bufsize=_LINE_LIMIT) as client,
+                client.get(url, headers=self._headers()) as response,
+            ):
+                if response.status != 200:
+                    raise _failure(response.status, await response.read())
+                async for line in response.content:
+                    if line.startswith(b"data:"):
+                        yield _event(line[5:])
+        except (aiohttp.ClientError, OSError) as error:
             raise _no_answer(error) from error
-        finally:
-            connection.close()
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"token {service_token(self.settings, self.service)}", "Accept": "application/json"}
@@ -114,7 +124,8 @@ def _event(data: bytes) -> dict[str, Any]:
     event.pop("html_message", None)
     event.pop("url", None)
     if event.get("failed"):
-        event["message"] = str(event.get("message", "")).removeprefix("Spawn failed: ")
+        told = str(event.get("message", "")).removeprefix("Spawn failed: ")
+        event["message"] = "The start was stopped." if told == "Spawn cancelled" else told
     elif event.get("ready"):
         event["message"] = "Ready"
     return dict(event)

@@ -6,6 +6,7 @@ nobody an administrator. The reason for a refusal is the sentence that the sign-
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -14,15 +15,20 @@ from jupyterhub.auth import Authenticator
 from oauthenticator.generic import GenericOAuthenticator
 from tornado import web
 
-from tre_orchestrator.catalogue.names import PersonId
+from tre_orchestrator.catalogue.names import PersonId, ProjectName
 from tre_orchestrator.errors import Invalid, Refusal, Refused, TreError
 from tre_orchestrator.governance.credentials import redeem_login_link
 from tre_orchestrator.governance.passwords import check_password
 from tre_orchestrator.hub import runtime
+from tre_orchestrator.hub.checks import PasswordChecks
 from tre_orchestrator.hub.signins import Record, SignIns, claimed_person, groups_of, has_claim
+from tre_orchestrator.workspaces import lifecycle
 
 SIGN_INS = SignIns()
+CHECKS = PasswordChecks()
 _TOKEN_MAX = 200
+_START_HEARS_SECONDS = 10.0
+"""How long a stop waits for the start that it ended to tell its page so."""
 
 
 async def admit(handler: Any, person: PersonId, *, mfa: bool) -> dict[str, Any]:
@@ -68,7 +74,10 @@ class LinkAuthenticator(Authenticator):  # type: ignore[misc]
                 name, password = data.get("username", "").strip().lower(), data.get("password", "")
                 if not name or not password:
                     raise Invalid("sign-in-empty", "Enter your user name and password, or a one-time code.", status=403)
-                person = await here.quick(lambda: check_password(here.db, name, password, here.clock()))
+                address = handler.request.headers.get("X-Forwarded-For", "")  # the gate's word, and nobody else's
+                person = await CHECKS.run(
+                    address, lambda: check_password(here.db, name, password, here.clock(), address=address)
+                )
             return await admit(handler, person, mfa=False)
         except TreError as error:
             raise _refused(error) from error
@@ -157,6 +166,33 @@ class PersonHandler(APIHandler):  # type: ignore[misc]
         self.set_status(204)
 
 
+class StopHandler(APIHandler):  # type: ignore[misc]
+    """For the web application: end a person's workspace because they asked, whatever the hub believes of it."""
+
+    async def post(self, name: str, project: str) -> None:
+        """End it, a start under way included; one that does not run is no error."""
+        _only(self, "web")
+        user = self.find_user(name)
+        spawner = user.spawners[project] if user is not None and project in user.spawners else None
+        if spawner is not None:
+            spawner.why_end = lifecycle.ASKED
+        try:
+            await runtime.current().long(lambda: _stop(PersonId(name), ProjectName(project)))
+        except TreError as error:
+            raise _refused(error) from error
+        if spawner is not None and (start := spawner._spawn_future) is not None:
+            await asyncio.wait([start], timeout=_START_HEARS_SECONDS)
+        self.set_status(204)
+
+
+def _stop(person: PersonId, project: ProjectName) -> None:
+    here = runtime.current()
+    with here.db.read() as session:
+        view = lifecycle.workspace_of(session, person, project)
+    if view is not None:
+        lifecycle.end(here.db, here.settings, here.backend, view.id, lifecycle.ASKED, here.clock())
+
+
 def _only(handler: APIHandler, service: str) -> None:
     """Refuse everybody but this service of ours, proven by its own token."""
     caller = handler.current_user
@@ -167,4 +203,5 @@ def _only(handler: APIHandler, service: str) -> None:
 SERVICE_HANDLERS: list[tuple[str, Any]] = [
     (r"/api/tre/sign-ins/([0-9a-f]{32})", SignInHandler),
     (r"/api/tre/people/([a-z][a-z0-9-]{0,29})", PersonHandler),
+    (r"/api/tre/people/([a-z][a-z0-9-]{0,29})/stops/([a-z][a-z0-9-]{0,29})", StopHandler),
 ]

@@ -33,21 +33,10 @@ SCOPES: dict[str, list[str]] = {
     "web": ["start:servers", "delete:servers", "read:servers", "read:users:name"],
     "controller": ["delete:servers", "read:servers", "read:users:name"],
 }
-_OIDC_KEYS = frozenset(
-    {
-        "authorize_url",
-        "client_id",
-        "login_service",
-        "logout_redirect_url",
-        "scope",
-        "token_url",
-        "username_claim",
-    }
-)
 
 
 def configure(c: Any, settings: Settings) -> None:
-    """Fill JupyterHub's configuration object; raises `TreError` when a secret is missing or a setting unknown."""
+    """Fill JupyterHub's configuration object; raises `TreError` when a secret is missing."""
     _hub(c.JupyterHub, settings)
     _people(c, settings)
     _services(c.JupyterHub, settings)
@@ -106,13 +95,6 @@ def _people(c: Any, settings: Settings) -> None:
         c.JupyterHub.authenticator_class = LinkAuthenticator
         return
     c.JupyterHub.authenticator_class = OidcAuthenticator
-    unknown = set(settings.oidc) - _OIDC_KEYS
-    if unknown:
-        raise Unavailable(
-            "oidc-setting",
-            f"The setting oidc has unknown keys: {', '.join(sorted(unknown))}. It takes "
-            f"{', '.join(sorted(_OIDC_KEYS))}; the client secret stands in the file {settings.keys_dir / OIDC_SECRET}.",
-        )
     for key, value in settings.oidc.items():
         setattr(c.OidcAuthenticator, key, value.split() if key == "scope" else value)
     c.OidcAuthenticator.client_secret = _client_secret(settings.keys_dir / OIDC_SECRET)

@@ -6,6 +6,7 @@ The hub must not read more from a workspace than a status line, since whatever r
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ _ASK = b"GET /api HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _LINE_LIMIT = 1024
 _TRY_SECONDS = 10.0
 _PAUSE_SECONDS = 0.05
+_ASK_SECONDS = 0.5
+
+WhyOver = Callable[[], Awaitable[Exception | None]]
+"""Why a workspace that is waited for has ended, or None while it has not."""
 
 
 async def answers(socket: Path) -> bool:
@@ -35,13 +40,21 @@ async def answers(socket: Path) -> bool:
             writer.transport.abort()
 
 
-async def wait_until_answers(socket: Path, timeout: float) -> None:
-    """Return when it answers; raises `TimeoutError` with a sentence after `timeout` seconds."""
+async def wait_until_answers(socket: Path, timeout: float, why_over: WhyOver) -> None:
+    """Return when it answers; raises `TimeoutError` with a sentence after `timeout` seconds.
+
+    `why_over` is asked now and then; what it gives is raised, since an ended workspace will never answer.
+    """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
+    began = asked = loop.time()
     while not await answers(socket):
-        if loop.time() >= deadline:
+        now = loop.time()
+        if now >= began + timeout:
             raise TimeoutError(f"The notebook server did not answer within {timeout:g} s.")
+        if now >= asked + _ASK_SECONDS:
+            asked = now
+            if (error := await why_over()) is not None:
+                raise error
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
@@ -56,13 +69,14 @@ class WorkspaceServer(Server):  # type: ignore[misc]
     """JupyterHub's record of a server, waiting at the workspace's own listener instead of at an address."""
 
     socket: Path | None = None
+    why_over: WhyOver | None = None
 
     def wait_up(self, timeout: float = 10, http: bool = False, ssl_context: Any = None, extra_path: str = "") -> Any:
         """Wait for the notebook server behind the listener."""
         return self._wait(timeout)
 
     async def _wait(self, timeout: float) -> Answer:
-        if self.socket is None:
+        if self.socket is None or self.why_over is None:
             raise TimeoutError("It is not known where this workspace listens.")
-        await wait_until_answers(self.socket, timeout)
+        await wait_until_answers(self.socket, timeout, self.why_over)
         return Answer()

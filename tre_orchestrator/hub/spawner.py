@@ -1,7 +1,8 @@
 """JupyterHub's spawner: it hands starts and ends to `workspaces.lifecycle` and reports what happens there.
 
 A server's name is a project. The unnamed server is refused. The hub's own memory decides nothing: whether a workspace
-runs is asked of its row and of the backend, so a restarted hub finds running workspaces as they are.
+runs is asked of its row and of the backend, so a restarted hub finds running workspaces as they are. A start that is
+given up goes on in its thread until it hears of it: it is ended, waited for, and ended again if it came up meanwhile.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from tre_orchestrator.catalogue.names import PersonId, ProjectName, WorkspaceId,
 from tre_orchestrator.errors import Invalid, TreError, Unavailable
 from tre_orchestrator.hub import runtime
 from tre_orchestrator.hub.readiness import WorkspaceServer
+from tre_orchestrator.ledger.append import software
 from tre_orchestrator.workspaces import lifecycle
 from tre_orchestrator.workspaces.backend import Handle
-from tre_orchestrator.workspaces.lifecycle import WorkspaceView
+from tre_orchestrator.workspaces.lifecycle import EndReason, WorkspaceView
 from tre_orchestrator.workspaces.tables import WorkspaceState
 
+HUB_ENDED = EndReason("hub-ended", "The hub ended it: its start took too long, or the hub was told to. Start it again.")
 _PROGRESS_SECONDS = 0.1
 _ENDED = 0
 
@@ -44,7 +47,9 @@ class WorkspaceSpawner(Spawner):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.workspace = ""
         self.socket = ""
+        self.why_end = HUB_ENDED
         self._steps: list[tuple[str, int]] = []
+        self._starting: asyncio.Future[Handle] | None = None
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what the hub's database kept."""
@@ -69,6 +74,7 @@ class WorkspaceSpawner(Spawner):  # type: ignore[misc]
             found = self._server = WorkspaceServer(orm_server=found.orm_server)
         if found is not None:
             found.socket = Path(self.socket) if self.socket else None
+            found.why_over = self._why_over
         return found
 
     @server.setter
@@ -78,6 +84,7 @@ class WorkspaceSpawner(Spawner):  # type: ignore[misc]
     async def start(self) -> str:
         """Start the workspace; the address is a name only, nobody connects to it."""
         self._steps = []
+        self.why_end = HUB_ENDED
         here = runtime.current()
         loop = asyncio.get_running_loop()
 
@@ -93,7 +100,8 @@ class WorkspaceSpawner(Spawner):  # type: ignore[misc]
             )
 
         try:
-            handle = await here.long(work)
+            self._starting = asyncio.ensure_future(here.long(work))
+            handle = await asyncio.shield(self._starting)
         except TreError as error:
             raise StartError(error) from error
         self.workspace, self.socket = handle.workspace, str(handle.socket)
@@ -101,8 +109,8 @@ class WorkspaceSpawner(Spawner):  # type: ignore[misc]
 
     async def poll(self) -> int | None:
         """None while it runs; 0 when it does not. A backend that cannot be asked ends nothing."""
-        if not self.workspace:
-            return _ENDED
+        if self._is_starting():
+            return None
         try:
             return await runtime.current().quick(self._poll)
         except Unavailable as error:
@@ -110,14 +118,14 @@ class WorkspaceSpawner(Spawner):  # type: ignore[misc]
             return None
 
     async def stop(self, now: bool = False) -> None:
-        """End the workspace; returns when nothing of it runs."""
-        if not self.workspace:
-            return
+        """End the workspace; returns when nothing of it runs, a start that was given up included."""
         here = runtime.current()
-        workspace = WorkspaceId(self.workspace)
-        await here.long(
-            lambda: lifecycle.end(here.db, here.settings, here.backend, workspace, lifecycle.ASKED, here.clock())
-        )
+        await here.long(self._end)
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
+            self._starting.exception()
+            self._starting = None
+            await here.long(self._end)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """The steps of the start, as they happen."""
@@ -129,6 +137,22 @@ class WorkspaceSpawner(Spawner):  # type: ignore[misc]
                 shown += 1
                 yield {"progress": percent, "message": step}
             await asyncio.sleep(_PROGRESS_SECONDS)
+
+    async def _why_over(self) -> StartError | None:
+        if await self.poll() is None:
+            return None
+        view = await runtime.current().quick(self._view)
+        why = view.end_reason if view else ""
+        return StartError(Unavailable("start-overtaken", why or "It ended before it was ready. Start it again."))
+
+    def _is_starting(self) -> bool:
+        return self._starting is not None and not self._starting.done()
+
+    def _end(self) -> None:
+        here = runtime.current()
+        if (view := self._view()) is not None:
+            actor = None if self.why_end == lifecycle.ASKED else software("hub")
+            lifecycle.end(here.db, here.settings, here.backend, view.id, self.why_end, here.clock(), actor=actor)
 
     def _poll(self) -> int | None:
         here = runtime.current()
@@ -142,7 +166,11 @@ class WorkspaceSpawner(Spawner):  # type: ignore[misc]
     def _view(self) -> WorkspaceView | None:
         here = runtime.current()
         with here.db.read() as session:
-            return lifecycle.by_id(session, WorkspaceId(self.workspace))
+            if self.workspace:
+                return lifecycle.by_id(session, WorkspaceId(self.workspace))
+            if not is_name(self.name):
+                return None
+            return lifecycle.workspace_of(session, PersonId(self.user.name), ProjectName(self.name))
 
     def _project(self) -> str:
         if not is_name(self.name):

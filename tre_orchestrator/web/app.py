@@ -39,6 +39,7 @@ from tre_orchestrator.web.pages import (
 )
 from tre_orchestrator.web.security import Guarded
 from tre_orchestrator.web.site import LedgerKey, Machine, Site
+from tre_orchestrator.web.streams import Streams
 from tre_orchestrator.workspaces.sandbox.client import SandboxBackend
 
 PAGES = (home, workspace, projects, requests, files, review, datasets, approvals, ops, account, public)
@@ -67,6 +68,7 @@ def create_app(site: Site) -> FastAPI:
     app = FastAPI(title="Trusted Research Environment", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.site = site
     app.state.metrics = metrics.Metrics()
+    app.state.streams = Streams()
     for part in (*PAGES, *API, metrics):
         app.include_router(part.router)
     app.mount("/static", _Static(directory=_STATIC), name="static")

@@ -7,7 +7,7 @@ what they did last.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,14 @@ def page(
     *,
     status_code: int = 200,
     problem: TreError | None = None,
+    fields: Mapping[str, str] | None = None,
     watch: str | None = None,
     **values: Any,
 ) -> HTMLResponse:
-    """The page of `template`. A `problem` is shown at its top and sets the status; `watch` is what it depends on."""
+    """The page of `template`. A `problem` is shown at its top and sets the status; `watch` is what it depends on.
+
+    `fields` says which field of the page a problem's code is about: the summary links to it.
+    """
     if watch is not None and problem is None and (answer := tag_only(request, watch)):
         return answer
     site = site_of(request)
@@ -56,6 +60,7 @@ def page(
         "notice": NOTICES.get(request.query_params.get("done", "")),
         "problem": problem,
         "reasons": getattr(problem, "refusals", ()),
+        "fields": fields or {},
         "now": now,
         "moment": partial(wording.moment, now=now),
         "relative": partial(wording.relative, now=now),

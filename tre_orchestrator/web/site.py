@@ -7,7 +7,7 @@ time on its own, so a test can stand in for each.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,9 +31,9 @@ class Hub(Protocol):
         """Ask for a workspace; True when this call started it."""
 
     def stop_server(self, person: PersonId, project: ProjectName) -> None:
-        """Ask for its end."""
+        """End it because its person asked, also while it starts."""
 
-    def progress(self, person: PersonId, project: ProjectName) -> Iterator[dict[str, Any]]:
+    def progress(self, person: PersonId, project: ProjectName) -> AsyncIterator[dict[str, Any]]:
         """The start's events as they come."""
 
 

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 from tre_orchestrator.catalogue.names import PersonId
 from tre_orchestrator.errors import NotFound
 from tre_orchestrator.governance.invitations import invite as invite_person
+from tre_orchestrator.governance.invitations import reset as reset_person
 from tre_orchestrator.governance.load import load_person
 from tre_orchestrator.ledger.checkpoints import latest_checkpoint
 from tre_orchestrator.web.api.plain import reply
@@ -52,4 +53,16 @@ def invite(request: Request, person: str, who: Ops) -> JSONResponse:
     with site.db.write() as session:
         name = PersonId(load_person(session, person).metadata.name)
         token = invite_person(session, name, who.id, site.clock())
+    return reply({"link": f"{site.settings.people_origin}/hub/login#token={token}"}, 201)
+
+
+@router.post("/people/{person}/reset", dependencies=[Depends(checked_write)])
+def reset(request: Request, person: str, who: Ops) -> JSONResponse:
+    """End a person's password and sessions; a one-time link for them. The first of two operators gets no link (202)."""
+    site = site_of(request)
+    with site.db.write() as session:
+        name = PersonId(load_person(session, person).metadata.name)
+        token = reset_person(session, name, who.id, site.clock())
+    if token is None:
+        return reply({"link": None}, 202)
     return reply({"link": f"{site.settings.people_origin}/hub/login#token={token}"}, 201)

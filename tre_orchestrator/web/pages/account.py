@@ -14,7 +14,14 @@ from tre_orchestrator.governance.credentials import (
     revoke_api_token,
     sessions_of_person,
 )
-from tre_orchestrator.governance.passwords import LENGTH_MIN, check_password, has_password, set_password
+from tre_orchestrator.governance.passwords import (
+    LENGTH_MIN,
+    check_password,
+    has_password,
+    set_first_password,
+    set_meanwhile,
+    set_password,
+)
 from tre_orchestrator.ledger.append import person as actor
 from tre_orchestrator.web.notices import go
 from tre_orchestrator.web.render import page
@@ -22,6 +29,16 @@ from tre_orchestrator.web.site import site_of
 from tre_orchestrator.web.visitors import Posted, Signed, Visitor
 
 router = APIRouter(prefix="/account")
+_FIELDS = {
+    "password-length": "password",
+    "password-name": "password",
+    "password-differs": "again",
+    "password-set-before": "current",
+    "wrong-login": "current",
+    "too-many-attempts": "current",
+    "token-life": "hours",
+}
+"""Which field a problem is about."""
 
 
 @router.get("")
@@ -61,10 +78,14 @@ def change_password(request: Request, who: Signed, form: Posted) -> Response:
             raise Invalid("password-differs", "The two new passwords differ. Type the same one twice.")
         with site.db.read() as session:
             known = has_password(session, who.id)
+        if known and "current" not in form.data:
+            raise set_meanwhile()
         if known:
-            check_password(site.db, who.id, form.exact("current"), now)
+            address = request.headers.get("X-Forwarded-For", "")
+            check_password(site.db, who.id, form.exact("current"), now, address=address)
         with site.db.write() as session:
-            set_password(session, who.id, form.exact("password"), actor(who.id), now)
+            set_it = set_password if known else set_first_password
+            set_it(session, who.id, form.exact("password"), actor(who.id), now)
             for one in sessions_of_person(session, who.id, now):
                 if one.id != who.identity.session_id:
                     close_session(session, one.id, now)
@@ -98,6 +119,7 @@ def _show(request: Request, who: Visitor, *, problem: TreError | None = None, to
         request,
         "account.html",
         problem=problem,
+        fields=_FIELDS,
         who=who,
         sessions=sessions,
         tokens=tokens,

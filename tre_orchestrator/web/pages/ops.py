@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from tre_orchestrator.catalogue.names import PersonId
 from tre_orchestrator.errors import NotFound, TreError
 from tre_orchestrator.governance.invitations import invite as invite_person
+from tre_orchestrator.governance.invitations import reset as reset_person
 from tre_orchestrator.governance.load import list_people, load_person
 from tre_orchestrator.ledger.checkpoints import latest_checkpoint
 from tre_orchestrator.ledger.read import size
@@ -22,6 +23,12 @@ from tre_orchestrator.workspaces.tables import ProofRow, WorkspaceState
 
 router = APIRouter(prefix="/ops")
 _PROOFS = 10
+_FIELDS = {
+    "has-password": "person",  # pragma: allowlist secret
+    "signed-in-before": "person",
+    "own-reset": "reset-person",
+}
+"""Which field a problem is about."""
 
 
 @router.get("")
@@ -45,6 +52,21 @@ def invite(request: Request, who: Ops, form: Posted) -> HTMLResponse:
     return _show(request, who, invitation=(name, link))
 
 
+@router.post("/resets")
+def reset(request: Request, who: Ops, form: Posted) -> HTMLResponse:
+    """For somebody who lost their password: the second operator who asks ends it, and is shown a one-time link."""
+    site = site_of(request)
+    try:
+        with site.db.write() as session:
+            name = PersonId(load_person(session, form.text("person")).metadata.name)
+            token = reset_person(session, name, who.id, site.clock())
+    except TreError as error:
+        return _show(request, who, problem=error)
+    if token is None:
+        return _show(request, who, asked=name)
+    return _show(request, who, invitation=(name, f"{site.settings.people_origin}/hub/login#token={token}"))
+
+
 @router.get("/checkpoint")
 def checkpoint(request: Request, who: Ops) -> Response:
     """The newest signed checkpoint, as a file to keep elsewhere."""
@@ -64,7 +86,12 @@ def _moment(text: str) -> dt.datetime | None:
 
 
 def _show(
-    request: Request, who: Visitor, *, problem: TreError | None = None, invitation: tuple[str, str] | None = None
+    request: Request,
+    who: Visitor,
+    *,
+    problem: TreError | None = None,
+    invitation: tuple[str, str] | None = None,
+    asked: str | None = None,
 ) -> HTMLResponse:
     site = site_of(request)
     with site.db.read() as session:
@@ -87,6 +114,7 @@ def _show(
         request,
         "ops.html",
         problem=problem,
+        fields=_FIELDS,
         health=health,
         records=records,
         started={name: _moment(record.started_at) for name, record in records.items()},
@@ -96,5 +124,6 @@ def _show(
         checkpoint=last,
         people=people,
         invitation=invitation,
-        watch=None if invitation else tag,
+        asked=asked,
+        watch=None if invitation or asked else tag,
     )

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from tre_orchestrator.catalogue.models import Project
-from tre_orchestrator.catalogue.names import ProjectName
+from tre_orchestrator.catalogue.names import PersonId, ProjectName
 from tre_orchestrator.errors import NotFound, Refused, TreError
 from tre_orchestrator.governance.facts import decide_now
 from tre_orchestrator.governance.model import Decision
@@ -24,6 +24,7 @@ from tre_orchestrator.web.render import page
 from tre_orchestrator.web.security import FRAMES_KEY
 from tre_orchestrator.web.sight import seen_project
 from tre_orchestrator.web.site import Site, site_of
+from tre_orchestrator.web.streams import Streams
 from tre_orchestrator.web.visitors import Posted, Signed, Visitor
 from tre_orchestrator.workspaces.lifecycle import WorkspaceView, workspace_of
 from tre_orchestrator.workspaces.tables import WorkspaceState
@@ -93,7 +94,9 @@ def progress(request: Request, project: str, who: Signed) -> StreamingResponse:
     site = site_of(request)
     declared, _, _ = _mine(site, project, who, site.clock())
     events = site.hub.progress(who.id, ProjectName(declared.metadata.name))
-    return StreamingResponse(_stream(events), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    streams: Streams = request.app.state.streams
+    told = _stream(streams, who.id, events)
+    return StreamingResponse(told, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 @router.get("/state")
@@ -128,12 +131,19 @@ def _mine(site: Site, project: str, who: Visitor, now: dt.datetime) -> tuple[Pro
         return declared, decision, workspace_of(session, who.id, name)
 
 
-def _stream(events: Iterator[dict[str, object]]) -> Iterator[str]:
-    """Events for the browser. A failure on the way is an event too, so that the page can say it."""
+async def _stream(streams: Streams, person: PersonId, events: AsyncIterator[dict[str, object]]) -> AsyncIterator[str]:
+    """Events for the browser. A failure on the way is an event too, so that the page can say it.
+
+    Of too many streams of one person the newest ends after a word, and its page loads itself again in a moment.
+    """
     try:
-        for event in events:
-            yield _event(event)
+        with streams.one(person):
+            async for event in events:
+                yield _event(event)
     except TreError as error:
+        if error.status == 429:
+            yield _event({"message": error.sentence})
+            return
         yield _event({"failed": True, "progress": 100, "message": error.sentence})
 
 
