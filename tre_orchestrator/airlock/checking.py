@@ -66,7 +66,7 @@ def check_files(db: Database, store: Store, scanner: FileScanner, claim: Claim, 
             _record(session, file_id, report, policy)
     with db.write() as session:
         if len(waiting) > most:
-            let_go(session, claim)
+            let_go(session, claim, now)
             return False
         held_row = held(session, claim)
         if held_row is None:

@@ -90,7 +90,9 @@ def save(request: Request, project: str, request_id: int, who: Signed, form: Pos
     try:
         with site.db.write() as session:
             version = form.number("version") or 0
-            seen = requests.update_draft(session, project, request_id, who.id, form_of(form), now, version=version)
+            before = view(session, project, request_id, who.id, now).form
+            sent = form_of(form, before)
+            seen = requests.update_draft(session, project, request_id, who.id, sent, now, version=version)
         if form.text("act") != "submit":
             return go(_address(project, request_id), "draft-saved")
         workspace = own_workspace(site, project, who)
