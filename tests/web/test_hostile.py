@@ -81,6 +81,8 @@ def test_A6_a_checker_gets_all_of_a_file_as_an_attachment_that_nothing_opens(req
     address = requests.checked({"page.csv": content})
     (file,) = requests.world.client("checker").get(f"/api{address}").json()["files"]
     place = f"{address}/files/{file['id']}"
+    page = requests.world.client("checker").get(address.replace("/projects/", "/queue/").replace("/requests/", "/"))
+    assert f'href="{place}"' in page.text
     answer = requests.world.client("checker").get(place)
     assert (answer.status_code, answer.text) == (200, content)
     assert answer.headers["content-disposition"].startswith("attachment;")

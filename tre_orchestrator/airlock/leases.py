@@ -39,7 +39,7 @@ class Claim:
 
 
 def claim_next(db: Database, now: dt.datetime) -> Claim | None:
-    """Claim the request that was served least recently (or, when it never was, has waited longest), or None when none is due."""
+    """Claim the request that was served least recently or, when it never was, has waited longest; None: none is due."""
     due = _due(now)
     with db.read() as session:
         if session.scalar(select(RequestRow.id).where(due).limit(1)) is None:
