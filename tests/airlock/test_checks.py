@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tre_orchestrator.airlock.checks.counts import is_count_header, is_mask
+from tre_orchestrator.airlock.checks.counts import is_count_header
+from tre_orchestrator.airlock.checks.figures import is_mask
 from tre_orchestrator.airlock.checks.identifiers import passes_nhs_check
 from tre_orchestrator.airlock.checks.kinds import PARSED, Kind
 from tre_orchestrator.airlock.checks.model import PER_RULE, Report, Rules, Verdict, masked

@@ -74,3 +74,22 @@ def test_image_is_served_under_its_checked_type_with_a_closed_policy(requests: R
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert requests.world.client("controller").get(place).status_code == 404
     assert requests.world.client("other analyst").get(place).status_code == 404
+
+
+def test_A6_a_checker_gets_all_of_a_file_as_an_attachment_that_nothing_opens(requests: Requests) -> None:
+    content = "a,n\n" + "<script>alert(1)</script>,200\n" * 3000
+    address = requests.checked({"page.csv": content})
+    (file,) = requests.world.client("checker").get(f"/api{address}").json()["files"]
+    place = f"{address}/files/{file['id']}"
+    page = requests.world.client("checker").get(address.replace("/projects/", "/queue/").replace("/requests/", "/"))
+    assert f'href="{place}"' in page.text
+    answer = requests.world.client("checker").get(place)
+    assert (answer.status_code, answer.text) == (200, content)
+    assert answer.headers["content-disposition"].startswith("attachment;")
+    assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    for other in ("analyst", "controller"):
+        assert requests.world.client(other).get(place).status_code == 404
+    assert requests.world.client("checker").get(f"{address}/files/{file['id'] + 99}").status_code == 404

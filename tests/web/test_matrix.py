@@ -72,6 +72,7 @@ REQUEST: dict[str, dict[str, tuple[int, ...]]] = {
         "/projects/winter-pressures/requests/2": (404, 404, 404, 404, 404, 404, 404, 303),
         "/projects/winter-pressures/requests/x": (404, 404, 404, 404, 404, 404, 404, 303),
         "/projects/winter-pressures/requests/1/images/1": (404, 404, 404, 404, 404, 404, 404, 303),
+        "/projects/winter-pressures/requests/1/files/1": (404, 404, 200, 200, 404, 404, 404, 303),
     },
 }
 

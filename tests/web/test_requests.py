@@ -31,6 +31,12 @@ def test_folder_becomes_a_draft_with_what_the_notebook_prepared(requests: Reques
     assert 'value="request.yaml"' not in html
 
 
+def test_a_request_yaml_that_was_not_used_is_said_with_what_is_wrong_in_it(requests: Requests) -> None:
+    address = requests.draft({"a.csv": "x,n\na,12\n", "request.yaml": '{"titel": "x"}'})
+    html = unescape(requests.world.client("analyst").get(address).text)
+    assert "The request.yaml in this folder was not used: titel" in html
+
+
 def test_empty_folder_is_refused_with_what_to_do(requests: Requests) -> None:
     requests.world.run_workspace("ana-silva", "winter-pressures")
     answer = requests.post("analyst", "/projects/winter-pressures/requests", folder="nothing")

@@ -14,7 +14,7 @@ from tre_orchestrator.airlock.preview import Preview
 from tre_orchestrator.airlock.views import FindingView
 from tre_orchestrator.web import wording
 from tre_orchestrator.web.painting import ROWS_SHOWN, painted
-from tre_orchestrator.web.request_form import form_files, form_of, still_missing, values_of
+from tre_orchestrator.web.request_form import FILES_SHOWN, form_files, form_of, still_missing, values_of
 from tre_orchestrator.web.visitors import Form
 
 NOW = dt.datetime(2026, 11, 23, 9, 0, tzinfo=dt.UTC)
@@ -86,7 +86,7 @@ def test_form_survives_the_way_through_html(common: FileContext, own: FileContex
     form = DraftForm(title="T", purpose="P", folder="f", defaults=common, files={"a.csv": own})
     files = form_files(form, (("a.csv", 3), ("b.csv", 4)))
     values = values_of(form, files) | {f"{file.key}.path": file.path for file in files}
-    back = form_of(Form(FormData(list(values.items()))))
+    back = form_of(Form(FormData(list(values.items()))), DraftForm())
     assert back.context("a.csv") == form.context("a.csv")
     assert back.context("b.csv") == form.context("b.csv")
     assert (back.title, back.purpose, back.folder, back.defaults) == ("T", "P", "f", common)
@@ -137,3 +137,12 @@ def test_long_table_says_that_it_is_cut() -> None:
 @pytest.mark.parametrize("kind", ["image", "nothing"])
 def test_what_is_not_text_has_no_rows(kind: str) -> None:
     assert painted(Preview("x", "application/pdf", kind), ()).rows == ()
+
+
+def test_what_was_said_of_files_that_were_not_shown_stays() -> None:
+    paths = [f"f{n:03}.csv" for n in range(FILES_SHOWN + 5)]
+    form = DraftForm(files={paths[-1]: FileContext(supporting=True)})
+    shown = form_files(form, tuple((path, 1) for path in paths))
+    assert paths[-1] not in {file.path for file in shown}
+    fields = [(f"{file.key}.path", file.path) for file in shown]
+    assert form_of(Form(FormData(fields)), form).context(paths[-1]).supporting

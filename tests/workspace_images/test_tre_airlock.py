@@ -126,3 +126,29 @@ def _empty(airlock: ModuleType) -> Path:
     folder: Path = airlock.OUTPUTS / "empty"
     folder.mkdir()
     return folder
+
+
+class _Integer:
+    """A whole number of another library, as numpy has them."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __int__(self) -> int:
+        return self.value
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_number_of_another_library_is_taken(airlock: ModuleType, figures: Path) -> None:
+    path = airlock.submit(figures, "Ages", {"ages.csv": {"n": _Integer(1240)}})
+    assert read_draft(Path(path).read_bytes(), "figures").context("ages.csv").n == 1240
+
+
+@pytest.mark.parametrize("n", ["many", 12.5, True, float("inf")])
+def test_what_is_no_whole_number_is_refused_in_words(airlock: ModuleType, figures: Path, n: object) -> None:
+    with pytest.raises(airlock.AirlockError, match="n is a whole number"):
+        airlock.submit(figures, "Ages", {"ages.csv": {"n": n}})

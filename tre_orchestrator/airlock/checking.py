@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from tre_orchestrator.airlock.access import move, subject
 from tre_orchestrator.airlock.checks.kinds import Kind
-from tre_orchestrator.airlock.checks.model import Report, Rules, Verdict, worst
-from tre_orchestrator.airlock.checks.scan import CHECKS, VERSIONS, unparsed
+from tre_orchestrator.airlock.checks.model import Report, Rules, Verdict, unparsed, worst
+from tre_orchestrator.airlock.checks.scan import CHECKS, VERSIONS
 from tre_orchestrator.airlock.leases import Claim, held, let_go
 from tre_orchestrator.airlock.policy import Policy, from_stored
 from tre_orchestrator.airlock.states import Guard, State, Who
@@ -66,7 +66,7 @@ def check_files(db: Database, store: Store, scanner: FileScanner, claim: Claim, 
             _record(session, file_id, report, policy)
     with db.write() as session:
         if len(waiting) > most:
-            let_go(session, claim)
+            let_go(session, claim, now)
             return False
         held_row = held(session, claim)
         if held_row is None:

@@ -9,7 +9,7 @@ import datetime as dt
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from tre_orchestrator.airlock.access import find_request, move, subject
@@ -23,6 +23,8 @@ from tre_orchestrator.ledger.read import entries
 
 _FIRST_RETRY = dt.timedelta(seconds=10)
 _LAST_RETRY = dt.timedelta(hours=1)
+_SERVED = func.coalesce(RequestRow.lease_until, RequestRow.state_since)
+"""When a request was last worked on: the end of its last lease, else when it began to wait."""
 DELAYED = "This takes longer than usual; it is tried again by itself."
 
 
@@ -38,13 +40,13 @@ class Claim:
 
 
 def claim_next(db: Database, now: dt.datetime) -> Claim | None:
-    """Claim the request that has waited longest for software to move it on, or None when none is due."""
+    """Claim the request that was served least recently or, when it never was, has waited longest; None: none is due."""
     due = _due(now)
     with db.read() as session:
         if session.scalar(select(RequestRow.id).where(due).limit(1)) is None:
             return None
     with db.write() as session:
-        query = select(RequestRow).where(due).order_by(RequestRow.state_since, RequestRow.id).limit(1)
+        query = select(RequestRow).where(due).order_by(_SERVED, RequestRow.id).limit(1)
         row = session.scalar(query.with_for_update(skip_locked=True))
         return None if row is None else _claim(session, row, now)
 
@@ -55,11 +57,11 @@ def held(session: Session, claim: Claim) -> RequestRow | None:
     return row if row.lease == claim.token and State(row.state) is claim.state else None
 
 
-def let_go(session: Session, claim: Claim) -> None:
-    """Give the claim back with nothing wrong: more is to be done, by whoever is next."""
+def let_go(session: Session, claim: Claim, now: dt.datetime) -> None:
+    """Give the claim back with nothing wrong: more is to be done, after everything that waits longer for its turn."""
     row = held(session, claim)
     if row is not None:
-        row.lease, row.lease_until, row.attempts = "", None, 0
+        row.lease, row.lease_until, row.attempts = "", now - dt.timedelta(microseconds=1), 0
 
 
 def failed(db: Database, claim: Claim, error: Exception, now: dt.datetime) -> None:
@@ -70,7 +72,7 @@ def failed(db: Database, claim: Claim, error: Exception, now: dt.datetime) -> No
             return
         again = now + min(_FIRST_RETRY * 2 ** min(claim.attempts, 10), _LAST_RETRY)
         if claim.state is State.checking:
-            row.lease, row.lease_until, row.retry_at, row.problem = "", None, again, DELAYED
+            row.lease, row.lease_until, row.retry_at, row.problem = "", now, again, DELAYED
             return
         move(row, State.release_failed, Who.system, now)
         code = error.code if isinstance(error, TreError) else type(error).__name__

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tre_orchestrator.airlock.checks.kinds import PARSED, Kind
-from tre_orchestrator.airlock.checks.model import PER_RULE, Finding, Report, Rules, Verdict, masked
+from tre_orchestrator.airlock.checks.model import PER_RULE, Finding, Report, Rules, Verdict, masked, unparsed
 from tre_orchestrator.airlock.checks.paths import why_not_path
-from tre_orchestrator.airlock.checks.scan import VERSIONS, unparsed
+from tre_orchestrator.airlock.checks.scan import VERSIONS
 from tre_orchestrator.errors import Unavailable
 from tre_orchestrator.governance.readable import SERVICE_UID
 
@@ -231,6 +231,8 @@ def _finding(said: dict[str, Any]) -> Finding:
             raise ValueError("no such place")
     if type(finding.count) is not int or not 0 < finding.count < 1 << 31:
         raise ValueError("no such number")
+    if type(finding.more) is not bool:
+        raise ValueError("no such word")
     return finding
 
 

@@ -87,11 +87,16 @@ def posted_files(posted: Form) -> list[FormFile]:
     return files
 
 
-def form_of(posted: Form) -> DraftForm:
-    """The form that was sent; raises `Invalid` naming the first field that is not understood."""
+def form_of(posted: Form, before: DraftForm) -> DraftForm:
+    """The form that was sent; what `before` says about files that were not shown stays.
+
+    Raises `Invalid` naming the first field that is not understood.
+    """
     defaults = _context(posted, "d", supporting=False)
-    files: dict[str, FileContext] = {}
-    for file in posted_files(posted):
+    shown = posted_files(posted)
+    paths = {file.path for file in shown}
+    files = {path: context for path, context in before.files.items() if path not in paths}
+    for file in shown:
         key, path = file.key, file.path
         supporting = posted.ticked(f"{key}.supporting")
         if posted.ticked(f"{key}.own"):

@@ -14,6 +14,8 @@ BODY_MAX = 4 * 1024 * 1024
 FRAMES_KEY = "tre_frames"
 """A route puts the origins that its page may frame (and post a ticket to) into `request.scope` under this key."""
 
+DOWNLOAD_POLICY = "sandbox; default-src 'none'"
+"""The policy of a researcher's file that is handed out as it is: the only one a response may set itself (A6)."""
 _OTHERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -72,7 +74,8 @@ class Guarded:
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = content_policy(scope.get(FRAMES_KEY, ""))
+                if headers.get("Content-Security-Policy") != DOWNLOAD_POLICY:
+                    headers["Content-Security-Policy"] = content_policy(scope.get(FRAMES_KEY, ""))
                 for name, value in _OTHERS.items():
                     headers[name] = value
                 if "cache-control" not in headers:

@@ -1,136 +1,151 @@
 """Small counts: a number of people from 1 to below the policy's threshold (the rule of most TREs; SDAP handbook).
 
 A column is one of counts when its header says so, a row when its label does; there a small whole number breaks the
-policy. The same number anywhere else needs a human, unless most of its column is decimal numbers: then it measures.
-`n (%)` cells are read; masks such as `<5`, `*`, `c` and `[REDACTED]` are known as what they are.
+policy, and so it does in a cell that says itself that it counts (`figures`). The same number anywhere else needs a
+human, unless most of its column is decimal numbers: then it measures. A mask that is finer than the policy's needs a
+human too.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import re2
 
+from tre_orchestrator.airlock.checks.figures import (
+    counts_in_line,
+    is_decimal,
+    is_sequence,
+    leading,
+    mask_below,
+    mostly,
+    said_counts,
+    whole,
+)
 from tre_orchestrator.airlock.checks.model import Collector, Finding, Rules, Verdict
-from tre_orchestrator.airlock.checks.tables import Table
+from tre_orchestrator.airlock.checks.plain import plain
+from tre_orchestrator.airlock.checks.tables import Keys, Table, cell_of
 
-NAME, VERSION = "small-counts", 1
+NAME, VERSION = "small-counts", 2
 
-_DIGITS = 18
-"""A number with more digits counts nobody."""
-_HEADER, _CELL = 200, 60
-"""Longer texts are no name of a column and no number; no pattern below sees them."""
-# Per cell the standard library's `re` is ten times faster than RE2 from Python; the patterns for cells are anchored and
-# have no nested repeats, so they are linear too.
-
+HEADER_MAX = 200
+"""A longer text is no name of a column."""
 _COUNT_WORDS = (
-    "n|num|number|count|counts|freq|frequency|frequencies|total|totals|events?|cases|deaths|died|patients?|people|"
-    "persons|participants?|subjects?|admissions?|attendances?|episodes?|obs|observations?|records?|numerator|"
-    "denominator|nobs|at[ _]risk"
+    "n|nn|num|number|count|counts|cnt|freq|frequency|frequencies|total|totals|size|events?|cases|deaths|died|patients?|"
+    "people|persons|participants?|subjects?|individuals|admissions?|attendances?|episodes?|obs|observations?|records?|"
+    "numerator|denominator|nobs|at[ _]risk|anzahl|antal|nombre|effectif"
 )
 _COUNT_HEADER = re2.compile(
     rf"(?i)^\s*(?:(?:{_COUNT_WORDS})|(?:n|no|num|number|count|total)[ _.-](?:of[ _.-])?.*"
-    rf"|.*[ _.-](?:n|count|counts|freq|total)|.*\((?:n|n, ?%|n \(%\)|count)\)|n ?\(%\)|#.*)\s*$"
+    rf"|.*[ _.-](?:n|count|counts|cnt|freq|total|number)|.*\((?:n|n, ?%|n \(%\)|count)\)|n ?\(%\)|#.*)\s*$"
 )
-_WHOLE = re.compile(r"^\s*(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.0+)?\s*$")
-_DECIMAL = re.compile(r"^\s*[-+]?(?:\d+\.\d*|\.\d+|\d+(?:\.\d+)?[eE][-+]?\d+)\s*$")
-_WITH_PERCENT = re.compile(r"^\s*((?:\d{1,3}(?:,\d{3})+|\d+))\s*\(\s*<?\d+(?:\.\d+)?\s*%?\s*\)\s*$")
-_MASK = re.compile(
-    r"(?i)|[<≤]\s?=?\s?\d+|\*+|c|x|-+|–|\.\.?|:|\[?redacted\]?|\[?suppressed\]?|masked|na|n/a|nan|null|none"
+_CAMEL = re2.compile(r"^\s*(?:n|num|count)[A-Z][A-Za-z]*\s*$|^.*[a-z](?:N|Count|Counts|Total)\s*$")
+_NAMES_ROWS = re2.compile(
+    r"(?i)^\s*(?:stat|stats|statistic|statistics|measure|metric|variable|name|type|indicator|key|term|what|quantity)\s*$"
 )
-_IN_TEXT = re2.compile(r"(?i)\b(?:n|count|total|freq)\s*[=:]\s*(\d{1,6})\b")
 
 
 @lru_cache(maxsize=4096)
 def is_count_header(text: str) -> bool:
     """Whether a column of this name holds counts of people or events."""
-    return len(text) <= _HEADER and _COUNT_HEADER.match(text) is not None
-
-
-def is_mask(cell: str) -> bool:
-    """Whether a cell is empty or stands for a value that was taken out."""
-    return len(cell) <= _CELL and _MASK.fullmatch(cell.strip()) is not None
-
-
-def whole(cell: str) -> int | None:
-    """The whole number in a cell, or None."""
-    if cell.isascii() and cell.isdigit():
-        return int(cell) if len(cell) <= _DIGITS else None
-    if len(cell) > _CELL or _WHOLE.match(cell) is None:
-        return None
-    digits = cell.strip().replace(",", "").partition(".")[0]
-    return int(digits) if len(digits) <= _DIGITS else None
-
-
-def is_decimal(cell: str) -> bool:
-    """Whether a cell holds a number that is not whole: its column then measures and does not count."""
-    return len(cell) <= _CELL and _DECIMAL.match(cell) is not None and whole(cell) is None
-
-
-def is_sequence(cells: list[str]) -> bool:
-    """Whether a column counts the rows from 0 or 1, as the index of a data frame does."""
-    numbers = [whole(cell) for cell in cells]
-    present = [number for number in numbers if number is not None]
-    if not present or len(present) != len(cells):
+    name = " ".join(plain(text).split())
+    if len(name) > HEADER_MAX:
         return False
-    return all(after - before == 1 for before, after in pairwise(present)) and present[0] <= 1
-
-
-def mostly(test: Callable[[str], bool], cells: list[str]) -> bool:
-    """Whether a test holds for more than half of the cells that are no masks."""
-    known = [cell for cell in cells if not is_mask(cell)]
-    return bool(known) and sum(map(test, known)) > len(known) / 2
+    return _COUNT_HEADER.match(name) is not None or _CAMEL.match(name) is not None
 
 
 def small_counts(table: Table, rules: Rules) -> tuple[Finding, ...]:
     """Findings for one table."""
     found = Collector(NAME)
-    labels = [is_count_header(label) for label in table.column(0)]
+    labels = _labelled(table)
+    for column, name in enumerate(table.header, 1):
+        if any(_small(number, rules) for number in said_counts(name)):
+            found.add("small-count", Verdict.block, _certain(rules), row=1, column=column, value=name)
     for index, name in enumerate(table.header):
         cells = table.column(index)
         of_counts = is_count_header(name)
         silent = mostly(is_decimal, cells) or (index == 0 and is_sequence(cells))
         for row, cell in enumerate(cells):
-            number, shared = whole(cell), _WITH_PERCENT.match(cell) if len(cell) <= _CELL else None
-            value = int(shared.group(1).replace(",", "")) if shared else number
-            if value is None or not 1 <= value < rules.small_count:
-                continue
+            labelled = labels[row] and bool(index)
             place = {"row": table.row_number(row), "column": index + 1}
-            if of_counts or shared or (labels[row] and index):
-                sentence = f"A count from 1 to {rules.small_count - 1}."
-                found.add("small-count", Verdict.block, sentence, value=cell, **place)
-            elif not silent:
-                found.add("maybe-small-count", Verdict.review, _doubt(rules), value=cell, **place)
+            verdict = _verdict(cell, rules, of_counts=of_counts or labelled, first=index == 0)
+            if verdict is Verdict.block:
+                found.add("small-count", verdict, _certain(rules), value=cell, **place)
+            elif verdict is Verdict.review and mask_below(cell) is not None:
+                if of_counts or labelled or not silent:
+                    found.add("narrow-mask", verdict, _mask(rules), value=cell, **place)
+            elif verdict is Verdict.review and not silent:
+                found.add("maybe-small-count", verdict, _doubt(rules), value=cell, **place)
     return found.findings()
 
 
-def small_loose_counts(loose: tuple[tuple[str, Any], ...], rules: Rules) -> tuple[Finding, ...]:
+def small_loose_counts(loose: tuple[tuple[Keys, Any], ...], rules: Rules) -> tuple[Finding, ...]:
     """Findings for the values of a JSON document that stand outside its tables."""
     found = Collector(NAME)
-    for key, value in loose:
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < rules.small_count:
+    for keys, value in loose:
+        if isinstance(value, bool):
             continue
-        if is_count_header(key):
-            found.add("small-count", Verdict.block, f"A count from 1 to {rules.small_count - 1}.", value=str(value))
-        else:
-            found.add("maybe-small-count", Verdict.review, _doubt(rules), value=str(value))
+        cell = cell_of(value)
+        verdict = _verdict(cell, rules, of_counts=any(map(is_count_header, filter(None, keys))), first=not keys)
+        if verdict is Verdict.block:
+            found.add("small-count", verdict, _certain(rules), value=cell)
+        elif verdict is Verdict.review:
+            mask = mask_below(cell) is not None
+            rule, sentence = ("narrow-mask", _mask(rules)) if mask else ("maybe-small-count", _doubt(rules))
+            found.add(rule, verdict, sentence, value=cell)
     return found.findings()
 
 
 def small_counts_in_text(lines: list[str], rules: Rules) -> tuple[Finding, ...]:
-    """Findings for `n = 3` and the like in running text."""
+    """Findings for `n = 3`, `3 (2.5%)` and the like in running text."""
     found = Collector(NAME)
     for number, line in enumerate(lines, 1):
-        for match in _IN_TEXT.finditer(line):
-            if 1 <= int(match.group(1)) < rules.small_count:
-                sentence = f"A count from 1 to {rules.small_count - 1} in the text."
-                found.add("small-count", Verdict.block, sentence, line=number, value=match.group(1))
+        for count in counts_in_line(line):
+            if _small(count, rules):
+                found.add("small-count", Verdict.block, _certain(rules), line=number, value=str(count))
     return found.findings()
+
+
+def _verdict(cell: str, rules: Rules, *, of_counts: bool, first: bool) -> Verdict:
+    """What a cell is by itself: a breach, a doubt, or nothing."""
+    if not cell or cell.isspace():
+        return Verdict.passed
+    if cell.isascii() and cell.isdigit():
+        small = _small(whole(cell), rules)
+        return (Verdict.block if of_counts else Verdict.review) if small else Verdict.passed
+    below = mask_below(cell)
+    if below is not None:
+        return Verdict.review if below < rules.small_count and (of_counts or not first) else Verdict.passed
+    if any(_small(number, rules) for number in said_counts(cell)):
+        return Verdict.block
+    number = whole(cell)
+    if number is not None:
+        small = _small(number, rules)
+        return (Verdict.block if of_counts else Verdict.review) if small else Verdict.passed
+    if of_counts and not said_counts(cell) and _small(leading(cell), rules):
+        return Verdict.block
+    return Verdict.passed
+
+
+def _labelled(table: Table) -> list[bool]:
+    """For each row whether its label says that it holds counts: its first cell, or that of a column of such names."""
+    naming = {0, *(index for index, name in enumerate(table.header) if _NAMES_ROWS.match(plain(name)))}
+    columns = [table.column(index) for index in naming]
+    return [any(is_count_header(column[row]) for column in columns) for row in range(len(table.rows))]
+
+
+def _small(number: int | None, rules: Rules) -> bool:
+    return number is not None and 1 <= number < rules.small_count
+
+
+def _certain(rules: Rules) -> str:
+    return f"A count from 1 to {rules.small_count - 1}."
 
 
 def _doubt(rules: Rules) -> str:
     return f"A whole number from 1 to {rules.small_count - 1}: is it a number of people?"
+
+
+def _mask(rules: Rules) -> str:
+    return f"This mask says more than one at {rules.small_count}, the smallest count that the policy allows."

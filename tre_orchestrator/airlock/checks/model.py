@@ -45,6 +45,8 @@ class Finding:
     line: int | None = None
     sample: str = ""
     count: int = 1
+    more: bool = False
+    """Whether this stands for further places of the same rule that are counted and not listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,7 @@ class Collector:
 
     def __init__(self, check: str) -> None:
         self._check = check
-        self._found: dict[str, list[Finding]] = {}
-        self._more: dict[str, int] = {}
+        self._listed = Listed()
 
     def add(
         self,
@@ -95,17 +96,39 @@ class Collector:
         count: int = 1,
     ) -> None:
         """Keep a finding; `value` is masked here, so that no check can forget it."""
-        kept = self._found.setdefault(rule, [])
-        if len(kept) >= PER_RULE:
-            self._more[rule] = self._more.get(rule, 0) + count
-            return
-        kept.append(Finding(self._check, rule, verdict, sentence, row, column, line, masked(value), count))
+        self._listed.add(Finding(self._check, rule, verdict, sentence, row, column, line, masked(value), count))
 
     def findings(self) -> tuple[Finding, ...]:
         """What was gathered, rule by rule."""
-        gathered = [finding for kept in self._found.values() for finding in kept]
-        for rule, more in self._more.items():
-            verdict = worst(finding.verdict for finding in self._found[rule])
-            sentence = f"{more} more places break the same rule."
-            gathered.append(Finding(self._check, rule, verdict, sentence, count=more))
-        return tuple(gathered)
+        return self._listed.findings()
+
+
+class Listed:
+    """Findings of any number of checks and tables, a bounded number per rule; the gravest verdict is never cut off."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], list[Finding]] = {}
+        self._more: dict[tuple[str, str], Finding] = {}
+
+    def add(self, *findings: Finding) -> None:
+        """Keep the findings, or count them."""
+        for finding in findings:
+            rule = finding.check, finding.rule
+            kept = self._kept.setdefault(rule, [])
+            if len(kept) < PER_RULE and not finding.more:
+                kept.append(finding)
+                continue
+            before = self._more.get(rule)
+            count = finding.count + (before.count if before else 0)
+            verdict = worst([finding.verdict, *([before.verdict] if before else [])])
+            sentence = f"{count} more places break the same rule."
+            self._more[rule] = Finding(finding.check, finding.rule, verdict, sentence, count=count, more=True)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What was gathered, rule by rule, and how much more there was."""
+        return (*(finding for kept in self._kept.values() for finding in kept), *self._more.values())
+
+
+def unparsed(sentence: str) -> Finding:
+    """The finding of a file that was not read completely: the check `parse` says it."""
+    return Finding("parse", "unparsed", Verdict.review, sentence)

@@ -12,13 +12,21 @@ from typing import Any
 import re2
 
 from tre_orchestrator.airlock.checks.model import Collector, Finding, Verdict
-from tre_orchestrator.airlock.checks.tables import Table
+from tre_orchestrator.airlock.checks.plain import plain
+from tre_orchestrator.airlock.checks.tables import Keys, Table
 
-NAME, VERSION = "text", 1
+NAME, VERSION = "text", 2
 
+_RUN = "A cell would be run as a formula by a spreadsheet."
 _LONG = 120
 _WORDS = 8
-_FORMULA = re.compile(r"^\s*(?:[=@]|[+-]\s*[A-Za-z(@=])")
+_NUMBER = r"[-+]?[<]?\s?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s?%?"
+_SIGNED = re2.compile(
+    rf"^{_NUMBER}(?:\s*[(\[]?\s*(?:{_NUMBER})\s*(?:,|;|to|-)?\s*(?:{_NUMBER})?\s*[)\]])?\**$|^[-+. ]+$"
+)
+"""A number with its interval, or a dash: the only cells that begin with a sign and are not run."""
+_SPLIT = re.compile(r"[;|\t\r\n,]")
+"""Where a spreadsheet with other settings divides a cell."""
 _BLOB = re2.compile(r"[A-Za-z0-9+/_-]{200,}={0,2}|(?:[0-9A-Fa-f]{2}){64,}")
 _HIDDEN = frozenset({"Cf", "Co", "Cn", "Zl", "Zp"})
 
@@ -51,18 +59,31 @@ def cells(table: Table) -> tuple[Finding, ...]:
         for column, cell in enumerate(values, 1):
             if len(cell) > _LONG or cell.count(" ") >= _WORDS:
                 found.add("free-text", Verdict.review, "A cell holds a long text.", row=row, column=column, value=cell)
-            if cell[:1] in "=@+- \t" and _FORMULA.match(cell):
-                sentence = "A cell would be run as a formula by a spreadsheet."
-                found.add("formula", Verdict.review, sentence, row=row, column=column, value=cell)
+            if _is_formula(cell):
+                found.add("formula", Verdict.review, _RUN, row=row, column=column, value=cell)
     return found.findings()
 
 
-def loose_values(values: tuple[tuple[str, Any], ...]) -> tuple[Finding, ...]:
+def _is_formula(cell: str) -> bool:
+    """Whether a spreadsheet would run the cell: led by = or @, by a sign and no number, or by a tab or line end."""
+    if cell[:1] in ("\t", "\r", "\n") and cell.strip():
+        return True
+    text = plain(cell).strip(" \t\r\n'\"")
+    if text[:1] in ("+", "-") and _SIGNED.match(text) is None:
+        return True
+    if "=" not in text and "@" not in text:
+        return False
+    return any(part.strip(" '\"")[:1] in ("=", "@") for part in _SPLIT.split(text))
+
+
+def loose_values(values: tuple[tuple[Keys, Any], ...]) -> tuple[Finding, ...]:
     """Long texts among the values and keys of a JSON document that stand outside its tables."""
     found = Collector(NAME)
     for _key, value in values:
         if isinstance(value, str) and (len(value) > _LONG or value.count(" ") >= _WORDS):
             found.add("free-text", Verdict.review, "The file holds a long text.", value=value)
+        if isinstance(value, str) and _is_formula(value):
+            found.add("formula", Verdict.review, _RUN, value=value)
     return found.findings()
 
 

@@ -91,7 +91,9 @@ def save(request: Request, project: str, request_id: int, who: Signed, form: Pos
     try:
         with site.db.write() as session:
             version = form.number("version") or 0
-            seen = requests.update_draft(session, project, request_id, who.id, form_of(form), now, version=version)
+            before = view(session, project, request_id, who.id, now).form
+            sent = form_of(form, before)
+            seen = requests.update_draft(session, project, request_id, who.id, sent, now, version=version)
         if form.text("act") != "submit":
             return go(_address(project, request_id), "draft-saved")
         workspace = own_workspace(site, project, who)
@@ -216,9 +218,9 @@ def _show(
         project = load_project(session, seen.project)
         asked_for = request.query_params.get("file", "")
         shown = file_views(session, site, seen, who, asked_for) if seen.side is Side.author else {}
-    listing, look_problem = seen.listing, ""
+    listing, look_problem, draft_problem = seen.listing, "", ""
     if form is None and seen.side is Side.author and seen.state in AUTHOR_OWNED:
-        listing, look_problem = _look(site, seen, who)
+        listing, look_problem, draft_problem = _look(site, seen, who)
     files = posted_files(form) if form else form_files(seen.form, listing)
     values: dict[str, Any] = values_posted(form) if form else values_of(seen.form, files)
     title = seen.title or "Untitled request"
@@ -232,6 +234,7 @@ def _show(
         values=values,
         lacking=still_missing(seen.form, listing) if seen.state in AUTHOR_OWNED else [],
         look_problem=look_problem,
+        draft_problem=draft_problem,
         previews=shown,
         statistics=list(Statistic),
         destinations={one.value: one.label for one in Destination},
@@ -245,12 +248,13 @@ def _show(
     )
 
 
-def _look(site: Site, seen: RequestView, who: Visitor) -> tuple[tuple[tuple[str, int], ...], str]:
-    """What lies in the draft's folder now, or why that cannot be said."""
+def _look(site: Site, seen: RequestView, who: Visitor) -> tuple[tuple[tuple[str, int], ...], str, str]:
+    """What lies in the draft's folder now, or why that cannot be said; and why its `request.yaml` was not used."""
     try:
-        return look_into(site.courier, own_workspace(site, seen.project, who), seen.form.folder).files, ""
+        found = look_into(site.courier, own_workspace(site, seen.project, who), seen.form.folder)
     except TreError as error:
-        return seen.listing, error.sentence
+        return seen.listing, error.sentence, ""
+    return found.files, "", found.problem
 
 
 def _address(project: str, request_id: int) -> str:

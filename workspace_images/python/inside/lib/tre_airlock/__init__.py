@@ -88,7 +88,20 @@ def _told(name, said):
     unknown = sorted(set(said) - FIELDS)
     if unknown:
         raise AirlockError(f"{name}: there is no field {unknown[0]}. There are: {', '.join(sorted(FIELDS))}.")
-    return said
+    return {field: _whole(name, value) if field == "n" else value for field, value in said.items()}
+
+
+def _whole(name, value):
+    """A number of people as Python's own, whatever library it came from."""
+    if value is None:
+        return None
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or number != value or isinstance(value, bool):
+        raise AirlockError(f"{name}: n is a whole number, such as 1240; this is {value!r}.")
+    return number
 
 
 def _line(title):
