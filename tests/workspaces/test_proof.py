@@ -73,6 +73,8 @@ def test_the_record_says_it_in_a_sentence_and_survives_storage() -> None:
     record = ProofRecord("0" * 64, at, "node", passed, results)
     assert record.sentence == "The lock held: 1 targets tried, none reached; 1 not testable here."
     assert record_from(record_data(record)) == record
+    bound = ProofRecord("0" * 64, at, "node", passed, results, "machine", "6.1.0")
+    assert record_from(record_data(bound)) == bound
     _, broken = judge([attempt("network", True)], [attempt("network", True)], frozenset())
     assert "network could be reached" in ProofRecord("0" * 64, at, "node", False, broken).sentence
     _, silent = judge([attempt("dns", False)], [attempt("dns", False)], frozenset({"dns"}))

@@ -48,13 +48,19 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True)
 class ProofRecord:
-    """One try of one lock on one machine. `policy_hash` is the lock digest that was tried."""
+    """One try of one lock on one machine. `policy_hash` is the lock digest that was tried.
+
+    `machine` is a digest of the machine's id, `kernel` its release; both are parts of the lock digest too. They are
+    empty where a backend has no single machine, and in records from before they were kept.
+    """
 
     policy_hash: str
     at: dt.datetime
     node: str
     passed: bool
     results: tuple[ProbeResult, ...]
+    machine: str = ""
+    kernel: str = ""
 
     @property
     def sentence(self) -> str:
@@ -102,6 +108,8 @@ def record_from(data: Mapping[str, Any]) -> ProofRecord:
         node=data["node"],
         passed=data["passed"],
         results=tuple(ProbeResult(**result) for result in data["results"]),
+        machine=data.get("machine", ""),
+        kernel=data.get("kernel", ""),
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from tre_orchestrator.errors import Invalid, NotFound, Refusal, Refused, Stale, TreError, Unavailable
 from tre_orchestrator.ops import privilege
 from tre_orchestrator.workspaces.plan import PlanLimits
-from tre_orchestrator.workspaces.sandbox import kernel, modes, startup, wire
+from tre_orchestrator.workspaces.sandbox import kernel, lock, modes, startup, wire
 from tre_orchestrator.workspaces.sandbox.cgroups import CgroupV2
 from tre_orchestrator.workspaces.sandbox.find_limits import find_limits
 from tre_orchestrator.workspaces.sandbox.lock import lock_of, refreshed
@@ -70,6 +72,27 @@ def test_P5_a_damaged_book_is_not_guessed_at(tmp_path: Path, text: str) -> None:
     (tmp_path / "book" / "numbers.json").write_text(text)
     with pytest.raises(Unavailable, match="backup"):
         book.number("/a:workspace/y")
+
+
+def test_N3_a_missing_book_is_not_begun_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "book"
+    book = NumberBook(folder)
+    assert book.known() == {}
+    first = book.number("/a:workspace/x")
+    kept = (folder / "numbers.json").read_text()
+    (folder / "numbers.json").unlink()
+    with pytest.raises(Unavailable, match="Restore it from a backup"):
+        book.number("/a:workspace/y")
+    (folder / "numbers.json").write_text(kept)
+    assert book.number("/a:workspace/y") == first + 1
+
+
+def test_N3_a_book_from_before_there_was_a_marker_is_marked_when_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "numbers.json").write_text(json.dumps({"/a:workspace/x": FIRST}))
+    assert NumberBook(tmp_path).known() == {"/a:workspace/x": FIRST}
+    (tmp_path / "numbers.json").unlink()
+    with pytest.raises(Unavailable, match=r"numbers\.begun"):
+        NumberBook(tmp_path).known()
 
 
 def test_a_book_that_others_can_write_is_not_used(tmp_path: Path) -> None:
@@ -276,3 +299,38 @@ def test_N2_a_replaced_bubblewrap_is_another_lock(tmp_path: Path, monkeypatch: p
     other.chmod(0o755)
     monkeypatch.setattr(modes, "BWRAP", str(other))
     assert refreshed(first, machine).digest != first.digest
+
+
+@pytest.mark.sandbox
+def test_N2_another_machine_or_kernel_is_another_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a state folder that was moved, or a kernel upgrade, meets: no proof for this lock, so it is tried again."""
+    machine = modes.examine("auto", tmp_path)
+    first = lock_of(machine).digest
+    assert lock_of(replace(machine, kernel="6.99.0")).digest != first
+    monkeypatch.setattr(lock, "machine_digest", lambda: "another machine")
+    assert lock_of(machine).digest != first
+
+
+def test_N2_machines_are_told_apart_and_their_ids_are_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = (tmp_path / "machine-id", tmp_path / "missing")
+    ids[0].write_text("0123456789abcdef\n")
+    first = lock.machine_digest(ids)
+    assert first == lock.machine_digest(ids)
+    assert "0123456789abcdef" not in first
+    ids[0].write_text("fedcba9876543210\n")
+    second = lock.machine_digest(ids)
+    monkeypatch.setattr(lock.platform, "node", lambda: "a-copy-of-the-image")
+    assert len({first, second, lock.machine_digest(ids)}) == 3
+
+
+@pytest.mark.parametrize("name", ["cgroups", "begin", "modes", "startup", "uids", "running"])
+def test_N2_every_module_of_the_sandbox_is_part_of_the_lock(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "sandbox"
+    shutil.copytree(Path(lock.__file__).parent, package)
+    monkeypatch.setattr(lock, "__file__", str(package / "lock.py"))
+    first = lock.digest_of_code()
+    with open(package / f"{name}.py", "a") as file:
+        file.write("# changed")
+    assert lock.digest_of_code() != first

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 
 from tests.workspaces.sandbox.broken import BREAKS
 from tests.workspaces.sandbox.conftest import World
 from tre_orchestrator.workspaces.proof import ProbeResult, ProofRecord
+from tre_orchestrator.workspaces.sandbox.lock import machine_digest
 from tre_orchestrator.workspaces.sandbox.prover import ESSENTIAL
 
 pytestmark = pytest.mark.sandbox
@@ -32,6 +35,7 @@ def test_N2_the_lock_is_proven_in_every_mode_with_a_control_for_at_least_100_pro
     record = world.backend.prove(world.plan())
     assert record.passed, record.sentence
     assert record.policy_hash == world.backend.status().lock_digest
+    assert (record.machine, record.kernel) == (machine_digest(), platform.release())
     controlled = [result for result in record.results if result.control_reached]
     print(f"{world.mode}: {record.sentence}")
     assert len(controlled) >= 100

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tre_orchestrator.workspaces import plan
+from tre_orchestrator.workspaces import plan, proof
 from tre_orchestrator.workspaces.proof import lock_digest
 from tre_orchestrator.workspaces.sandbox import arguments, launcher, modes
 from tre_orchestrator.workspaces.sandbox.launcher import Build, Lock
 from tre_orchestrator.workspaces.sandbox.modes import Machine
 from tre_orchestrator.workspaces.sandbox.seccomp import filter_bytes
 
-_MAKERS = (
-    *("arguments", "control", "disk", "kernel", "launcher", "listener", "lock"),
-    *("begin", "probe", "prover", "seccomp", "shared_disk", "shared_disks", "staging", "syscalls"),
-)
-"""The modules whose text makes or tries the lock."""
+_MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"), Path("/sys/class/dmi/id/product_uuid"))
+"""What tells machines apart; copies of one image may share the first two, hence the name as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +43,7 @@ def lock_of(machine: Machine, build: Build = arguments.arguments) -> MachineLock
         build=build,
     )
     parts = {
+        "machine": machine_digest(),
         "mode": machine.choice.name,
         "architecture": machine.architecture,
         "kernel": f"{machine.kernel} {platform.version()}",
@@ -66,18 +65,29 @@ def refreshed(locked: MachineLock, machine: Machine) -> MachineLock:
     return lock_of(replace(machine, bwrap=modes.bwrap_version()), locked.lock.build)
 
 
+def machine_digest(files: tuple[Path, ...] = _MACHINE_IDS) -> str:
+    """Names this machine without telling its id, which machine-id(5) asks to keep to oneself."""
+    known = [platform.node()]
+    for file in files:
+        try:
+            known.append(file.read_text(encoding="utf-8", errors="replace").strip())
+        except OSError:  # not there, or not for this account
+            known.append("")
+    return hashlib.sha256(json.dumps(["tre-orchestrator", *known]).encode()).hexdigest()
+
+
 def _stamp() -> tuple[int, int, int]:
     status = os.stat(modes.BWRAP)
     return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _digest_of_code() -> str:
-    here = Path(__file__).parent
+def digest_of_code() -> str:
+    """SHA-256 over every module that could make, try or loosen the lock."""
     digest = hashlib.sha256()
-    for path in [*(here / f"{name}.py" for name in _MAKERS), Path(plan.__file__)]:
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(plan.__file__), Path(proof.__file__)]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
-_CODE = _digest_of_code()
-"""Of the code as it was loaded: a newer package on the disk takes effect with the next supervisor."""
+_CODE = digest_of_code()
+"""Of the whole sandbox, as it was loaded: a newer package on the disk takes effect with the next supervisor."""

@@ -31,7 +31,7 @@ from tre_orchestrator.workspaces.proof import Attempt, ProofRecord, judge, recor
 from tre_orchestrator.workspaces.sandbox import control, kernel, launcher, probe
 from tre_orchestrator.workspaces.sandbox.arguments import Mode
 from tre_orchestrator.workspaces.sandbox.begin import owners_of
-from tre_orchestrator.workspaces.sandbox.lock import MachineLock
+from tre_orchestrator.workspaces.sandbox.lock import MachineLock, machine_digest
 from tre_orchestrator.workspaces.sandbox.options import Options
 
 LIMITS = PlanLimits(memory_mib=512, cpus=2.0, processes=128, disk_mib=32, tmp_mib=16)
@@ -67,7 +67,8 @@ def prove(options: Options, locked: MachineLock) -> dict[str, Any]:
         locked.lock.limits.clear(f"{options.prefix}proof-{os.getpid()}")
     passed, results = judge(outside, inside, ESSENTIAL)
     now = dt.datetime.now(dt.UTC)
-    return record_data(ProofRecord(locked.digest, now, platform.node(), passed, results))
+    where = (machine_digest(), platform.release())
+    return record_data(ProofRecord(locked.digest, now, platform.node(), passed, results, *where))
 
 
 @contextlib.contextmanager

@@ -20,11 +20,15 @@ FIRST = 2_000_000_000
 LAST = 4_294_000_000
 """Below the kernel's (uid_t)-1 and -2 with room to spare."""
 
+_MARKER = "numbers.begun"
 _SUBORDINATE_FILES = (Path("/etc/subuid"), Path("/etc/subgid"))
 
 
 class NumberBook:
-    """The numbers given out so far, in `folder`/numbers.json; every reading and giving is under a file lock."""
+    """The numbers given out so far, in `folder`/numbers.json; every reading and giving is under a file lock.
+
+    A book that is missing though there was one is never begun anew: `numbers.begun` stays as the sign of it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -63,18 +67,22 @@ class NumberBook:
         try:
             text = (self._folder / "numbers.json").read_text(encoding="utf-8")
         except FileNotFoundError:
+            self._refuse_if_lost()
             return {}
         try:
             book = json.loads(text)
             if not isinstance(book, dict) or len(set(book.values())) != len(book):
                 raise ValueError("a number stands twice")
-            return {str(owner): int(number) for owner, number in book.items()}
+            numbers = {str(owner): int(number) for owner, number in book.items()}
         except (ValueError, TypeError) as error:
             raise Unavailable(
                 "uid-store",
                 f"The book of workspace uids {self._folder / 'numbers.json'} cannot be read ({error}). Restore it from "
                 "a backup: guessing would give one workspace's uid to another one.",
             ) from error
+        if not (self._folder / _MARKER).exists():
+            self._mark()
+        return numbers
 
     def _write(self, book: Mapping[str, int]) -> None:
         path = self._folder / "numbers.new"
@@ -83,6 +91,24 @@ class NumberBook:
             file.flush()
             os.fsync(file.fileno())
         path.replace(self._folder / "numbers.json")
+        self._mark()
+
+    def _refuse_if_lost(self) -> None:
+        if (self._folder / _MARKER).exists():
+            raise Unavailable(
+                "uid-store",
+                f"The book of workspace uids {self._folder / 'numbers.json'} is gone, and {_MARKER} beside it says "
+                "that there was one. Restore it from a backup: a new book would give one workspace's uid to another one.",
+            )
+
+    def _mark(self) -> None:
+        """Leave a sign that there is a book, for the day on which it is missing."""
+        os.close(os.open(self._folder / _MARKER, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def first_free(candidate: int, ranges: list[range]) -> int:
