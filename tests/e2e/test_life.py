@@ -131,7 +131,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 def test_a_second_up_on_the_same_folder_says_that_one_runs(life: Life) -> None:
     done = up(life.settings.state_dir, free_port(), "--demo")
-    refused(done, "already runs", str(life.tre.process.pid), "tre down")
+    refused(done, "already runs", str(life.tre.process.pid), " down`")
     assert life.status()["ok"] is True
 
 
