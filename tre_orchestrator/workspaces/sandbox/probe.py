@@ -161,6 +161,8 @@ def network(targets: dict[str, Any]) -> dict[str, Probe]:
         "vsock socket": made(40, socket.SOCK_STREAM, 0),
         "kernel crypto socket": made(38, socket.SOCK_SEQPACKET, 0),
         "XDP socket": made(44, socket.SOCK_RAW, 0),
+        "MPTCP socket": made(socket.AF_INET, socket.SOCK_STREAM, 262),
+        "UDP-Lite socket": made(socket.AF_INET, socket.SOCK_DGRAM, 136),
         "raw ICMP socket": made(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
         "raw IPv6 socket": made(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6),
     }
