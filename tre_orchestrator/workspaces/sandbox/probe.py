@@ -230,6 +230,8 @@ def machine() -> dict[str, Probe]:
         table[f"device {path}"] = partial(open_and_close, path, os.O_RDONLY)
     for path in ("kallsyms", "keys", "cmdline", "modules", "interrupts", "partitions", "iomem", "timer_list"):
         table[f"contents of /proc/{path}"] = partial(read, f"/proc/{path}")
+    for path in ("softirqs", "schedstat", "zoneinfo", "buddyinfo", "vmstat", "pressure"):
+        table[f"counters of /proc/{path}"] = partial(read, f"/proc/{path}")
     for path in ("sys/kernel/core_pattern", "sys/kernel/panic", "sys/vm/drop_caches", "sysrq-trigger"):
         table[f"write /proc/{path}"] = partial(open_and_close, f"/proc/{path}", os.O_WRONLY)
     for path in ("/sys/class/net", "/sys/fs/cgroup", "/sys/block"):
