@@ -7,9 +7,7 @@ twice; the second call finds nothing left to do.
 from __future__ import annotations
 
 import datetime as dt
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
@@ -21,11 +19,11 @@ from tre_orchestrator.ledger.database import Database
 from tre_orchestrator.settings import Settings
 from tre_orchestrator.workspaces import rows
 from tre_orchestrator.workspaces.backend import Backend
+from tre_orchestrator.workspaces.birth import is_process_gone
 from tre_orchestrator.workspaces.rows import WorkspaceView
 from tre_orchestrator.workspaces.tables import WorkspaceState
 
 _STOP_TRIES = 3
-_SLACK = dt.timedelta(seconds=5)
 _log = structlog.get_logger()
 
 
@@ -175,25 +173,9 @@ def _stop_for_sure(backend: Backend, view: WorkspaceView) -> None:
     """Stop, then look: the backend says gone, and the process it named is gone."""
     for _ in range(_STOP_TRIES):
         backend.stop(view.id)
-        if not backend.poll(view.id).running and is_process_gone(view.pid, view.started_at):
+        if not backend.poll(view.id).running and is_process_gone(view.pid, view.pid_birth):
             return
     raise Unavailable(
         "still-running",
         "The workspace could not be ended yet. Its gate is closed; ending it is tried again every second.",
     )
-
-
-def is_process_gone(pid: int, started_at: dt.datetime | None, proc: Path = Path("/proc")) -> bool:
-    """Whether the process that was `pid` when the workspace started has ended (a later process may have its number).
-
-    Source: proc(5), /proc/<pid>/stat: state is field 3, start time in clock ticks since boot is field 22.
-    """
-    if pid <= 0 or started_at is None:
-        return True
-    try:
-        fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
-        boot = next(line for line in (proc / "stat").read_text().splitlines() if line.startswith("btime "))
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    began = int(boot.split()[1]) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return fields[0] in "ZX" or dt.datetime.fromtimestamp(began, dt.UTC) > started_at + _SLACK

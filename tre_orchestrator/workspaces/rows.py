@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from tre_orchestrator.catalogue.names import PersonId, ProjectName, WorkspaceId
 from tre_orchestrator.errors import NotFound
 from tre_orchestrator.workspaces.backend import Handle
+from tre_orchestrator.workspaces.birth import birth_of
 from tre_orchestrator.workspaces.tables import WorkspaceRow, WorkspaceState
 
 CLAIM_SECONDS = 60.0
@@ -47,6 +48,7 @@ class WorkspaceView:
     last_activity: dt.datetime | None
     end_code: str
     end_reason: str
+    pid_birth: str = ""
 
     @property
     def handle(self) -> Handle:
@@ -121,7 +123,7 @@ def claim(row: WorkspaceRow, now: dt.datetime) -> str:
     """Take the workspace for starting; returns the claim that the starter must still hold at its end."""
     row.state = WorkspaceState.starting.value
     row.claim = new_nonce()
-    row.nonce, row.socket, row.pid = "", "", 0
+    row.nonce, row.socket, row.pid, row.pid_birth = "", "", 0, ""
     row.started_at = row.ends_at = row.longest_until = row.right_lost_at = None
     row.warning = row.end_code = row.end_reason = ""
     renew_claim(row, now)
@@ -143,7 +145,7 @@ def mark_intended(row: WorkspaceRow, nonce: str, digest: str, datasets: Sequence
 def mark_running(row: WorkspaceRow, handle: Handle, longest_until: dt.datetime, ends_at: dt.datetime) -> None:
     """The backend started it; it ends at `ends_at` if nothing happens before."""
     row.state = WorkspaceState.running.value
-    row.socket, row.pid = str(handle.socket), handle.pid
+    row.socket, row.pid, row.pid_birth = str(handle.socket), handle.pid, birth_of(handle.pid)
     row.started_at = row.last_activity = handle.started_at
     row.ends_at, row.longest_until = ends_at, longest_until
     row.claim, row.claim_until = "", None
@@ -159,7 +161,7 @@ def mark_ending(row: WorkspaceRow, code: str, reason: str) -> None:
 def mark_stopped(row: WorkspaceRow, code: str, reason: str) -> None:
     """Nothing of it runs any more; the reason stays for the person to read."""
     row.state = WorkspaceState.stopped.value
-    row.nonce, row.socket, row.pid = "", "", 0
+    row.nonce, row.socket, row.pid, row.pid_birth = "", "", 0, ""
     row.claim, row.claim_until = "", None
     row.ends_at = row.longest_until = row.right_lost_at = None
     row.warning, row.end_code, row.end_reason = "", code, reason
@@ -185,4 +187,5 @@ def view_of(row: WorkspaceRow) -> WorkspaceView:
         last_activity=row.last_activity,
         end_code=row.end_code,
         end_reason=row.end_reason,
+        pid_birth=row.pid_birth,
     )

@@ -38,6 +38,8 @@ class WorkspaceRow(Base):
     nonce: Mapped[str] = mapped_column(String(16), default="")
     socket: Mapped[str] = mapped_column(String(200), default="")
     pid: Mapped[int] = mapped_column(default=0)
+    pid_birth: Mapped[str] = mapped_column(String(60), default="")
+    """Boot id and start tick of that process (empty: it had ended when it was looked at)."""
     claim: Mapped[str] = mapped_column(String(16), default="")
     claim_until: Mapped[dt.datetime | None]
     started_at: Mapped[dt.datetime | None]

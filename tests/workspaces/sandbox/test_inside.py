@@ -146,3 +146,17 @@ def _server(first: int) -> int:
 def _uid(pid: int) -> int:
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Uid:"))
     return int(line.split()[1])
+
+
+def test_N3_psutil_works_and_the_counters_of_the_machine_are_hidden(world: World) -> None:
+    handle = world.start(world.plan())
+    with Kernel(world, handle) as kernel:
+        said = kernel.run(
+            "import psutil\n"
+            "me = psutil.Process()\n"
+            "print(me.create_time() > 0, psutil.cpu_percent() >= 0, psutil.virtual_memory().total > 0)\n"
+            "for path in ('/proc/vmstat', '/proc/softirqs'):\n"
+            "    try: print('read', len(open(path).read(1)))\n"
+            "    except PermissionError: print('read 0')"
+        )
+    assert said.splitlines() == ["True True True", "read 0", "read 0"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
+import socket
 
 import pytest
 from hypothesis import given
@@ -84,7 +85,19 @@ def test_only_unix_and_ip_sockets_can_be_made(architecture: str) -> None:
             wanted = {1: ALLOW, 2: ALLOW, 10: ALLOW, 16: ERRNO | errno.EOPNOTSUPP}.get(
                 family, ERRNO | errno.EAFNOSUPPORT
             )
-            assert judged(architecture, name, family) == wanted, family
+            assert judged(architecture, name, family, 1, 0) == wanted, family
+
+
+@BOTH
+def test_N1_only_the_socket_types_and_protocols_that_notebooks_need_can_be_made(architecture: str) -> None:
+    flags = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    for family, types, protocols in ((1, {1, 2, 5}, {0}), (2, {1, 2}, {0, 6, 17}), (10, {1, 2}, {0, 6, 17})):
+        for type_ in range(16):
+            wanted = ALLOW if type_ in types else ERRNO | errno.ESOCKTNOSUPPORT
+            assert judged(architecture, "socket", family, type_ | flags, 0) == wanted, (family, type_)
+        for protocol in (*range(300), 0xFFFFFFFF):  # 132 SCTP, 136 UDP-Lite, 256 SMC, 262 MPTCP
+            wanted = ALLOW if protocol in protocols else ERRNO | errno.EPROTONOSUPPORT
+            assert judged(architecture, "socket", family, 1 | flags, protocol) == wanted, (family, protocol)
 
 
 @BOTH

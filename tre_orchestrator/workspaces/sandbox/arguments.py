@@ -24,8 +24,21 @@ MASKED_FILES = (
     *("/proc/sysrq-trigger", "/proc/config.gz", "/proc/kpagecount", "/proc/kpageflags", "/proc/kpagecgroup"),
     *("/proc/cmdline", "/proc/partitions", "/proc/diskstats", "/proc/modules", "/proc/slabinfo", "/proc/vmallocinfo"),
     *("/proc/iomem", "/proc/ioports", "/proc/interrupts", "/proc/swaps", "/proc/locks"),
+    # Counters of the whole machine, in which other workspaces' work can be followed. /proc/stat stays: psutil, which
+    # every kernel uses, finds the boot time there.
+    *("/proc/softirqs", "/proc/schedstat", "/proc/sched_debug", "/proc/zoneinfo", "/proc/buddyinfo"),
+    *("/proc/pagetypeinfo", "/proc/vmstat"),
 )
-MASKED_FOLDERS = ("/proc/acpi", "/proc/scsi", "/proc/bus", "/proc/irq", "/proc/fs", "/proc/driver", "/proc/tty")
+MASKED_FOLDERS = (
+    "/proc/acpi",
+    "/proc/scsi",
+    "/proc/bus",
+    "/proc/irq",
+    "/proc/fs",
+    "/proc/driver",
+    "/proc/tty",
+    "/proc/pressure",
+)
 
 ETC = ("ld.so.cache", "alternatives", "localtime", "ssl/openssl.cnf", "fonts", "mime.types", "python3", "python3.11")
 """What programs below /usr need from /etc; all of it is the same on every machine of a release."""

@@ -161,6 +161,8 @@ def network(targets: dict[str, Any]) -> dict[str, Probe]:
         "vsock socket": made(40, socket.SOCK_STREAM, 0),
         "kernel crypto socket": made(38, socket.SOCK_SEQPACKET, 0),
         "XDP socket": made(44, socket.SOCK_RAW, 0),
+        "MPTCP socket": made(socket.AF_INET, socket.SOCK_STREAM, 262),
+        "UDP-Lite socket": made(socket.AF_INET, socket.SOCK_DGRAM, 136),
         "raw ICMP socket": made(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
         "raw IPv6 socket": made(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6),
     }
@@ -228,6 +230,8 @@ def machine() -> dict[str, Probe]:
         table[f"device {path}"] = partial(open_and_close, path, os.O_RDONLY)
     for path in ("kallsyms", "keys", "cmdline", "modules", "interrupts", "partitions", "iomem", "timer_list"):
         table[f"contents of /proc/{path}"] = partial(read, f"/proc/{path}")
+    for path in ("softirqs", "schedstat", "zoneinfo", "buddyinfo", "vmstat", "pressure"):
+        table[f"counters of /proc/{path}"] = partial(read, f"/proc/{path}")
     for path in ("sys/kernel/core_pattern", "sys/kernel/panic", "sys/vm/drop_caches", "sysrq-trigger"):
         table[f"write /proc/{path}"] = partial(open_and_close, f"/proc/{path}", os.O_WRONLY)
     for path in ("/sys/class/net", "/sys/fs/cgroup", "/sys/block"):

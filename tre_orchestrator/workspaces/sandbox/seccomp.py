@@ -19,7 +19,7 @@ ALLOW = 0x7FFF0000
 KILL_PROCESS = 0x80000000
 ERRNO = 0x00050000
 
-EPERM, ENOSYS, EOPNOTSUPP, EAFNOSUPPORT = 1, 38, 95, 97
+EPERM, ENOSYS, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EOPNOTSUPP, EAFNOSUPPORT = 1, 38, 93, 94, 95, 97
 
 DENIED = (
     # A new mount could lift read-only from a dataset or show a host path; both generations of the mount API.
@@ -50,6 +50,8 @@ CLONE_NAMESPACES = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET (clone(2)); NEWTIME is not valid for clone."""
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
+SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_TYPE_MASK = 1, 2, 5, 0xF
+IPPROTO_TCP, IPPROTO_UDP = 6, 17
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 S_IFMT, S_IFCHR, S_IFBLK = 0xF000, 0x2000, 0x6000
 MAP_SHARED_ANONYMOUS = 0x21
@@ -102,7 +104,7 @@ def program(architecture: str, *, no_shared_memory: bool = False) -> list[Instru
     code += _on(architecture, "clone3", [_error(ENOSYS)])
     code += _on(architecture, "clone", [_load(0), Instruction(_JSET, 0, 1, CLONE_NAMESPACES), _error(EPERM)])
     for name in ("socket", "socketpair"):
-        code += _on(architecture, name, _families())
+        code += _on(architecture, name, _sockets())
     code += _on(architecture, "ioctl", _refuse_values(1, TIOCSTI, TIOCLINUX))
     code += _on(architecture, "personality", _allow_values(0, 0, 0xFFFFFFFF))
     # A character device 0:0 is an overlay whiteout and needs no capability; the airlock refuses it, nobody needs it.
@@ -113,24 +115,48 @@ def program(architecture: str, *, no_shared_memory: bool = False) -> list[Instru
         code += _on(
             architecture, "mmap", [_load(3), both, Instruction(_JEQ, 0, 1, MAP_SHARED_ANONYMOUS), _error(EPERM)]
         )
-    return [*code, Instruction(_RET, 0, 0, ALLOW)]
+    return [*code, _allow()]
 
 
-def _families() -> list[Instruction]:
-    """socket(family): unix, and IP, which ends in an empty network namespace.
+def _sockets() -> list[Instruction]:
+    """socket(family, type, protocol): unix, and TCP and UDP over IP, which end in an empty network namespace.
 
     AF_VSOCK is not covered by network namespaces. AF_NETLINK must fail with EOPNOTSUPP: on any other error libzmq,
-    which every kernel uses, aborts in getifaddrs().
+    which every kernel uses, aborts in getifaddrs(). Of the types only streams, datagrams and packets (unix) are
+    needed; of the protocols none for unix, and TCP and UDP for IP: MPTCP, SMC, SCTP, UDP-Lite and raw sockets are
+    kernel surface. Types carry SOCK_NONBLOCK and SOCK_CLOEXEC in higher bits.
     """
+    unix = [
+        *_only(SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, of=_SOCKET_TYPE, error=ESOCKTNOSUPPORT),
+        *_only(0, of=_SOCKET_PROTOCOL, error=EPROTONOSUPPORT),
+        _allow(),
+    ]
+    ip = [
+        *_only(SOCK_STREAM, SOCK_DGRAM, of=_SOCKET_TYPE, error=ESOCKTNOSUPPORT),
+        *_only(0, IPPROTO_TCP, IPPROTO_UDP, of=_SOCKET_PROTOCOL, error=EPROTONOSUPPORT),
+        _allow(),
+    ]
     return [
         _load(0),
-        Instruction(_JEQ, 5, 0, AF_UNIX),
-        Instruction(_JEQ, 4, 0, AF_INET),
-        Instruction(_JEQ, 3, 0, AF_INET6),
         Instruction(_JEQ, 0, 1, AF_NETLINK),
         _error(EOPNOTSUPP),
+        Instruction(_JEQ, 0, len(unix), AF_UNIX),
+        *unix,
+        Instruction(_JEQ, 2, 0, AF_INET),
+        Instruction(_JEQ, 1, 0, AF_INET6),
         _error(EAFNOSUPPORT),
+        *ip,
     ]
+
+
+def _only(*values: int, of: list[Instruction], error: int) -> list[Instruction]:
+    """`error` unless what `of` loads is one of the values."""
+    tests = [Instruction(_JEQ, len(values) - place, 0, value) for place, value in enumerate(values)]
+    return [*of, *tests, _error(error)]
+
+
+def _allow() -> Instruction:
+    return Instruction(_RET, 0, 0, ALLOW)
 
 
 def _refuse_values(argument: int, first: int, second: int) -> list[Instruction]:
@@ -171,3 +197,7 @@ def _load(argument: int) -> Instruction:
 
 def _error(errno: int) -> Instruction:
     return Instruction(_RET, 0, 0, ERRNO | errno)
+
+
+_SOCKET_TYPE = [_load(1), Instruction(_AND, 0, 0, SOCK_TYPE_MASK)]
+_SOCKET_PROTOCOL = [_load(2)]

@@ -98,7 +98,7 @@ class NumberBook:
             raise Unavailable(
                 "uid-store",
                 f"The book of workspace uids {self._folder / 'numbers.json'} is gone, and {_MARKER} beside it says "
-                "that there was one. Restore it from a backup: a new book would give one workspace's uid to another one.",
+                "that there was one. Restore it from a backup: a new one would give a workspace the uid of another.",
             )
 
     def _mark(self) -> None:
