@@ -42,8 +42,8 @@ def revoke_grant(air: Airlock) -> None:
 
 def test_R1_the_last_review_is_possible_however_much_was_said(air: Airlock) -> None:
     request = air.awaiting({f"{number:03}.csv": CLEAN for number in range(70)})
-    for _ in range(5):  # a bounded number of files at a time
-        air.advance()
+    for minutes in range(1, 6):  # a bounded number of files at a time
+        air.at(minutes=minutes).advance()
     for who in (CHLOE, DAN):
         air.review(request, who, Vote.request_changes, "\U0001f9ea" * 2000)
     assert air.view(request).state is State.consolidating
