@@ -51,6 +51,12 @@ def hangs(path: str, data: bytes, magic: Magic, rules: Rules) -> Report:
     raise AssertionError
 
 
+def closes_its_answer(path: str, data: bytes, magic: Magic, rules: Rules) -> Report:
+    os.closerange(3, 256)
+    time.sleep(3600)
+    raise AssertionError
+
+
 def spins(path: str, data: bytes, magic: Magic, rules: Rules) -> Report:
     while True:
         pass

@@ -114,7 +114,7 @@ class Scanner:
                     text, why = _read(said.fileno(), self._limits)
                     code = process.wait(timeout=1.0) if why is None else None
                 except subprocess.TimeoutExpired:
-                    text, why, code = b"", "it did not end", None
+                    why, code = "it did not end", None
                 finally:
                     process.kill()
                 assert process.stderr is not None
