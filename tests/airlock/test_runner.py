@@ -32,8 +32,8 @@ def run(probe: str, data: bytes = b"secret,row\n", limits: Limits = LIMITS) -> R
 @pytest.mark.parametrize(
     "probe",
     [
-        "crashes", "raises", "exits_well", "killed", "hangs", "closes_its_answer", "spins", "eats_memory", "answers_without_end",
-        "answers_garbage", "forges_a_pass", "forges_a_pass_and_goes_on", "says_another_kind",
+        "crashes", "raises", "exits_well", "killed", "hangs", "closes_its_answer", "spins", "eats_memory",
+        "answers_without_end", "answers_garbage", "forges_a_pass", "forges_a_pass_and_goes_on", "says_another_kind",
         "passes_what_it_cannot_read", "invents_a_check",
     ],
 )  # fmt: skip
