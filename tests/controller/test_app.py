@@ -17,7 +17,7 @@ import pytest
 from tests.governance import build
 from tests.governance.build import ANA, ERIN, HEART
 from tests.workspaces.fake_backend import FakeBackend
-from tre_orchestrator.airlock.store import open_store
+from tre_orchestrator.airlock.store import make_store, open_store
 from tre_orchestrator.controller import records
 from tre_orchestrator.controller.app import Controller
 from tre_orchestrator.controller.hub import HubNotes
@@ -35,6 +35,7 @@ from tre_orchestrator.workspaces import lifecycle
 
 @pytest.fixture
 def controller(world: build.World, backend: FakeBackend) -> Controller:
+    make_store(world.settings)
     return Controller(
         db=world.db,
         settings=world.settings,
