@@ -174,6 +174,10 @@ class Settings(BaseModel):
         """The address of people's pages, without a slash at the end."""
         return f"{self.scheme}://{self.site}{self.port_suffix}"
 
+    def sign_in_link(self, token: str) -> str:
+        """The address at which a one-time token signs its person in; the token is in the part no server is sent."""
+        return f"{self.people_origin}/hub/login#token={token}"
+
     def workspace_host(self, workspace_id: str) -> str:
         """The host name that only this workspace answers to, without the port."""
         return f"{workspace_id}.lab.{self.site}"

@@ -58,7 +58,7 @@ def first(
     if token is None:
         console.print(f"Declared. Sign in with your identity provider: {settings.people_origin}")
     else:
-        console.print(f"Sign in within 10 minutes, once: {settings.people_origin}/hub/login#token={token}")
+        console.print(f"Sign in within 10 minutes, once: {settings.sign_in_link(token)}")
 
 
 @app.command()

@@ -229,7 +229,7 @@ def say_links(db: Database, settings: Settings, operator: Actor) -> None:
     for person, token in links:
         what = ", ".join([*person.spec.roles, *(f"controller for {name}" for name in person.spec.controller_of)])
         name = escape(f"{person.spec.full_name:<{width}}")
-        console.print(f"  {name}  {settings.people_origin}/hub/login#token={token}  ({what})")
+        console.print(f"  {name}  {settings.sign_in_link(token)}  ({what})")
     for person, why_not in people:
         if why_not is not None:
             console.print(escape(f"  {person.spec.full_name}: no link. {why_not.sentence}"))

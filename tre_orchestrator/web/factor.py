@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import Request
 
 from tre_orchestrator.catalogue.models import PolicyProfile
-from tre_orchestrator.errors import NotFound, Refused
+from tre_orchestrator.errors import NotFound, refuse_if
 from tre_orchestrator.governance.load import find
-from tre_orchestrator.governance.people import why_not_person_all
+from tre_orchestrator.governance.people import why_not_person
 from tre_orchestrator.web.sight import seen_project
 from tre_orchestrator.web.site import site_of
 from tre_orchestrator.web.visitors import Signed
@@ -27,6 +27,4 @@ def factor_given(request: Request, who: Signed) -> None:
         profile = find(session, PolicyProfile, project.spec.profile)
     policy = profile.spec.policy(project.spec.tier) if profile else None
     needed = policy is None or policy.mfa
-    refusals = why_not_person_all(who.person, site.clock(), mfa=who.identity.mfa, needs_mfa=needed)
-    if refusals:
-        raise Refused(refusals)
+    refuse_if(why_not_person(who.person, site.clock(), mfa=who.identity.mfa, needs_mfa=needed))

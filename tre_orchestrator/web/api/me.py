@@ -53,7 +53,7 @@ def invite(request: Request, person: str, who: Ops) -> JSONResponse:
     with site.db.write() as session:
         name = PersonId(load_person(session, person).metadata.name)
         token = invite_person(session, name, who.id, site.clock())
-    return reply({"link": f"{site.settings.people_origin}/hub/login#token={token}"}, 201)
+    return reply({"link": site.settings.sign_in_link(token)}, 201)
 
 
 @router.post("/people/{person}/reset", dependencies=[Depends(checked_write)])
@@ -65,4 +65,4 @@ def reset(request: Request, person: str, who: Ops) -> JSONResponse:
         token = reset_person(session, name, who.id, site.clock())
     if token is None:
         return reply({"link": None}, 202)
-    return reply({"link": f"{site.settings.people_origin}/hub/login#token={token}"}, 201)
+    return reply({"link": site.settings.sign_in_link(token)}, 201)

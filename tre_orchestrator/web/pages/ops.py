@@ -48,7 +48,7 @@ def invite(request: Request, who: Ops, form: Posted) -> HTMLResponse:
             token = invite_person(session, name, who.id, site.clock())
     except TreError as error:
         return _show(request, who, problem=error)
-    link = f"{site.settings.people_origin}/hub/login#token={token}"
+    link = site.settings.sign_in_link(token)
     return _show(request, who, invitation=(name, link))
 
 
@@ -64,7 +64,7 @@ def reset(request: Request, who: Ops, form: Posted) -> HTMLResponse:
         return _show(request, who, problem=error)
     if token is None:
         return _show(request, who, asked=name)
-    return _show(request, who, invitation=(name, f"{site.settings.people_origin}/hub/login#token={token}"))
+    return _show(request, who, invitation=(name, site.settings.sign_in_link(token)))
 
 
 @router.get("/checkpoint")

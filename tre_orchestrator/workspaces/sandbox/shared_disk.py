@@ -12,7 +12,8 @@ import os
 import select
 import signal
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -73,31 +74,21 @@ def uses_shared_disk(roots: Roots, project: str, *, can_mount: bool, runs_withou
     `runs_without`: a workspace of the project has the plain folder now. Raises `Unavailable` when there is an image
     that cannot be mounted: nobody must see an empty folder instead.
     """
-    shared = _open_shared(roots)
-    try:
-        with suppress(FileNotFoundError):
-            folder = kernel.openat2(shared, f"{DISKS}/{project}", _FOLDER, kernel.BENEATH)
-            try:
-                if disk.has_image(folder):
-                    if not can_mount:
-                        raise Unavailable(
-                            "disk-not-mounted",
-                            "The project's shared files lie on a disk image, and this machine mounts none at the "
-                            "moment. They are safe. Ask the people who run this TRE to look at `tre doctor` and "
-                            "restart it.",
-                        )
-                    return True
-            finally:
-                os.close(folder)
-        if not can_mount or runs_without:
-            return False
-        plain = kernel.openat2(shared, project, _FOLDER, kernel.BENEATH)
-        try:
-            return not os.listdir(plain)
-        finally:
-            os.close(plain)
-    finally:
-        os.close(shared)
+    with _opened(roots, f"{DISKS}/{project}") as images:
+        if images is not None and disk.has_image(images):
+            if can_mount:
+                return True
+            raise Unavailable(
+                "disk-not-mounted",
+                "The project's shared files lie on a disk image, and this machine mounts none at the moment. They are "
+                "safe. Ask the people who run this TRE to look at `tre doctor` and restart it.",
+            )
+    if not can_mount or runs_without:
+        return False
+    with _opened(roots, project) as plain:
+        if plain is None:
+            raise Unavailable("source-missing", "The project's shared folder is missing. Nothing was started.")
+        return not os.listdir(plain)
 
 
 def mount_shared(roots: Roots, project: str, mib: int, owners: Owners) -> SharedDisk:
@@ -118,17 +109,11 @@ def open_shared_disk() -> int:
 
 def forget_image(roots: Roots, project: str) -> None:
     """Delete the project's image; nothing of the project runs."""
-    shared = _open_shared(roots)
-    try:
-        with suppress(FileNotFoundError):
-            folder = kernel.openat2(shared, f"{DISKS}/{project}", _FOLDER, kernel.BENEATH)
-            try:
-                os.unlink(disk.IMAGE, dir_fd=folder)
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    finally:
-        os.close(shared)
+    with _opened(roots, f"{DISKS}/{project}") as images:
+        if images is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(disk.IMAGE, dir_fd=images)
+            os.fsync(images)
 
 
 def _keep(roots: Roots, project: str, mib: int, owners: Owners, report: socket.socket, parent: int) -> NoReturn:
@@ -179,6 +164,21 @@ def _make_folder(roots: Roots, project: str) -> int:
         os.close(folder)
         folder = inner
     return folder
+
+
+@contextmanager
+def _opened(roots: Roots, path: str) -> Iterator[int | None]:
+    """The folder at `path` below the shared folders, as a descriptor; None when it is not there."""
+    shared = _open_shared(roots)
+    folder = None
+    try:
+        with suppress(FileNotFoundError):
+            folder = kernel.openat2(shared, path, _FOLDER, kernel.BENEATH)
+        yield folder
+    finally:
+        for descriptor in (shared, folder):
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 def _open_shared(roots: Roots) -> int:
